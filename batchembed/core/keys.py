@@ -1,0 +1,80 @@
+"""Identity: what makes two jobs the same job. Never position, never a path alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+from batchembed.core.model import Content, JobKey, Parameters, VideoId, public_url
+
+Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
+
+
+def canonical_json(value: Json) -> str:
+    """JSON by RFC 8785: sorted keys, no spaces, and 6 written like 6.0.
+
+    Raises:
+        ValueError: a number that is not finite.
+    """
+    return json.dumps(
+        _plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+
+
+def _plain(value: Json) -> Json:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            msg = f"{value} has no place in JSON"
+            raise ValueError(msg)
+        return int(value) if value.is_integer() else value
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    return value
+
+
+def digest(value: Json) -> str:
+    """sha256, in hex, of the canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def url_content(url: str) -> Content:
+    """Identity of a URL's video: weak, since what is behind it may change."""
+    return Content(
+        kind="url", digest=hashlib.sha256(public_url(url).encode()).hexdigest(), weak=True
+    )
+
+
+def job_key(content: Content, parameters: Parameters) -> JobKey:
+    """The job's name. Options are not in it: all are retrieved, and filtered when published."""
+    return JobKey(
+        digest(
+            {
+                "content": {"kind": content.kind, "digest": content.digest},
+                "model_name": parameters.model_name,
+                "video_clip_length": parameters.video_clip_length,
+                "video_embedding_scope": list(parameters.video_embedding_scope),
+                "video_start_offset_sec": parameters.video_start_offset_sec,
+                "video_end_offset_sec": parameters.video_end_offset_sec,
+            }
+        )
+    )
+
+
+def upload_name(dataset_id: str, key: JobKey, attempt: int, suffix: str) -> str:
+    """The file name of an upload: a marker that the service's listing echoes, in plain ASCII."""
+    return f"bb1-{dataset_id[:8]}-{key[:16]}-{attempt}{suffix}"
+
+
+def idempotency_key(dataset_id: str, key: JobKey, attempt: int) -> str:
+    """The same for every request of one attempt; a new attempt follows a known failure or loss."""
+    return digest({"dataset_id": dataset_id, "job_key": key, "attempt": attempt})
+
+
+def cuts_group(video_id: VideoId) -> bool:
+    """Whether a group may end after this video: one id in 256, whatever stands around it."""
+    return int.from_bytes(hashlib.sha256(video_id.encode()).digest()[:4], "big") % 256 == 0

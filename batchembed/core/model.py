@@ -1,0 +1,205 @@
+"""The nouns of a run. Frozen values; the words are those of the design and of the API."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NewType, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
+
+from batchembed.core.problems import Place, Scalar
+
+VideoId = NewType("VideoId", str)
+JobKey = NewType("JobKey", str)
+TaskId = NewType("TaskId", str)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSource:
+    """A video file. `path` is absolute; `shown` is how the manifest writes it."""
+
+    path: str
+    shown: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UrlSource:
+    """A video at a URL, which may carry a signature: only `shown` may be written anywhere."""
+
+    url: str
+
+    @property
+    def shown(self) -> str:
+        """The URL without user, password, query and fragment."""
+        return public_url(self.url)
+
+
+Source: TypeAlias = FileSource | UrlSource
+
+
+def public_url(url: str) -> str:
+    """The URL without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What a create asks of the service, in the API's spellings. Both offsets are set, or neither."""
+
+    model_name: str
+    video_clip_length: float
+    video_embedding_scope: tuple[str, ...]
+    video_start_offset_sec: float | None = None
+    video_end_offset_sec: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is published of a model, from `schemas/limits/<name>.schema.json`."""
+
+    name: str
+    dimension: int | None  #: None: learned from the first vector
+    embedding_options: tuple[str, ...]
+    audio_options: frozenset[str]  #: those that a video without sound lacks
+    unit_length: bool  #: vectors are normalised
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """One entry of the manifest after defaults and overrides.
+
+    `embedding_option` None means every option that the video has. `place` is the entry;
+    `places` names, by key, where each value of `Parameters` and the like was written.
+    """
+
+    video_id: VideoId
+    source: Source
+    parameters: Parameters
+    embedding_option: tuple[str, ...] | None
+    metadata: Mapping[str, Scalar]
+    skip: str | None
+    place: Place
+    places: Mapping[str, Place]
+
+    def place_of(self, field: str | None) -> Place:
+        """Where the value of `field` was written, or the entry itself."""
+        return self.place if field is None else self.places.get(field, self.place)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What probing found.
+
+    `width` and `height` are pixels as displayed upright (rotation applied, sample aspect not);
+    `aspect_ratio` is the display aspect after sample aspect and rotation.
+    """
+
+    width: int
+    height: int
+    aspect_ratio: float
+    rotation: int
+    duration_sec: float  #: rounded to 1 ms
+    size_bytes: int
+    frame_rate: float | None
+    format_name: str
+    video_codec: str
+    audio_codec: str | None
+
+    @property
+    def has_audio(self) -> bool:
+        return self.audio_codec is not None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Identity of what is embedded: sha256 of a file's bytes, or of a URL without its signature."""
+
+    kind: str  #: `sha256` or `url`
+    digest: str
+    weak: bool = False
+
+    @property
+    def source_sha256(self) -> str | None:
+        """The sha256 of the bytes, which a URL's content does not tell."""
+        return self.digest if self.kind == "sha256" else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Content times parameters; what is paid for once. `facts` is None where nothing can be probed."""
+
+    job_key: JobKey
+    content: Content
+    source: Source
+    parameters: Parameters
+    facts: Facts | None
+
+
+class EngineKind(enum.StrEnum):
+    """Who computes the embeddings."""
+
+    #: The engine inside this package.
+    LOCAL = "local"
+    #: The hosted service, or another that speaks its API.
+    TWELVELABS = "twelvelabs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSpec:
+    """`api_key_env` is the name of the variable, never the key."""
+
+    kind: EngineKind
+    base_url: str | None
+    api_key_env: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputSpec:
+    """`path` is absolute."""
+
+    path: str
+    partition_by: tuple[str, ...]
+    publish_every_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Concurrency:
+    """How much happens at once."""
+
+    workers: int  #: processes of the embedded engine
+    tasks: int  #: tasks in flight on the service
+    uploads: int
+    requests: int  #: other requests than uploads
+    probes: int  #: files probed or hashed at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polling:
+    """When to ask for a task's status again: exponential with jitter between the two waits."""
+
+    first_wait_s: float
+    longest_wait_s: float
+    deadline_s: float  #: of one task, from its submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A manifest, validated and resolved: every default applied, every source listed.
+
+    `profile` names the limits that are enforced; it differs from `model_name` in a rehearsal.
+    """
+
+    file: str  #: the manifest's absolute path
+    name: str
+    engine: EngineSpec
+    model_name: str
+    profile: str
+    videos: tuple[Video, ...]
+    output: OutputSpec
+    on_limit_violation: str  #: `reject` or `submit`
+    on_rejected: str  #: `fail` or `accept`
+    on_removed: str  #: `keep` or `drop`
+    concurrency: Concurrency
+    polling: Polling

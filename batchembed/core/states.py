@@ -1,0 +1,99 @@
+"""The states of a job, and the only moves between them.
+
+planned -> submitting -> processing -> ready -> staged -> committed
+
+A rejection is no state: it is computed from facts and profile, each run anew (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from batchembed.core.model import JobKey, TaskId
+from batchembed.core.problems import Reason
+
+
+class State(enum.StrEnum):
+    """How far a job is, as the ledger knows durably."""
+
+    #: Known, and nothing sent.
+    PLANNED = "planned"
+    #: About to be sent, or sent without an answer yet: no create leaves before this is durable.
+    SUBMITTING = "submitting"
+    #: Sent, and whether the service accepted it is not known.
+    UNKNOWN = "unknown"
+    #: The service has it, under a task id.
+    PROCESSING = "processing"
+    #: The service has its segments.
+    READY = "ready"
+    #: Its checked rows are in a staged file.
+    STAGED = "staged"
+    #: Its rows are in the dataset's record.
+    COMMITTED = "committed"
+    #: Refused by the service, failed there, or answered with segments that break a check.
+    FAILED = "failed"
+    #: The service no longer has the task.
+    LOST = "lost"
+
+
+#: state -> the states it may move to.
+MOVES: dict[State, frozenset[State]] = {
+    State.PLANNED: frozenset({State.SUBMITTING}),
+    State.SUBMITTING: frozenset({State.PROCESSING, State.UNKNOWN, State.FAILED, State.PLANNED}),
+    State.UNKNOWN: frozenset({State.PROCESSING, State.PLANNED}),
+    State.PROCESSING: frozenset({State.READY, State.FAILED, State.LOST}),
+    State.READY: frozenset({State.STAGED, State.LOST, State.FAILED}),
+    State.STAGED: frozenset({State.COMMITTED, State.READY}),
+    # Rows that neither a record nor staging has any more are retrieved, or computed, again.
+    State.COMMITTED: frozenset({State.COMMITTED, State.READY}),
+    State.FAILED: frozenset({State.PLANNED}),
+    State.LOST: frozenset({State.PLANNED}),
+}
+
+
+def require_allowed(old: State, new: State) -> None:
+    """Check a move against the table.
+
+    Raises:
+        ValueError: the move is not in it.
+    """
+    if new not in MOVES[old]:
+        msg = f"a job can't go from {old} to {new}"
+        raise ValueError(msg)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """A staged file: its name in the staging folder, its rows by option, and the sha256 of its bytes."""
+
+    file: str
+    rows: tuple[tuple[str, int], ...]  #: (embedding_option, rows), in order of option
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One row of the ledger."""
+
+    job_key: JobKey
+    state: State
+    attempt: int
+    task_id: TaskId | None = None
+    staged: Staged | None = None  #: kept after the commit: the digest of the rows
+    commit: int | None = None
+    reason: Reason | None = None
+    submitted_at: float | None = None  #: seconds since the epoch
+    updated_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        needs_task = {State.PROCESSING, State.READY}
+        if self.state in needs_task and self.task_id is None:
+            msg = f"a job that is {self.state} has a task id"
+            raise ValueError(msg)
+        if self.state in {State.STAGED, State.COMMITTED} and self.staged is None:
+            msg = f"a job that is {self.state} names its staged rows"
+            raise ValueError(msg)
+        if self.state is State.COMMITTED and self.commit is None:
+            msg = "a committed job names its commit"
+            raise ValueError(msg)

@@ -1,0 +1,228 @@
+"""The exceptions of a run, and the exit codes.
+
+A video's failure is data (`batchembed.core.outcome`); only what ends a run is an exception.
+
+BatchembedError                 exit 1
+├── UsageError                  exit 2    the command line, or a missing extra
+├── ManifestError               exit 65   the manifest is wrong; in core.problems, with every problem
+├── InputMissingError           exit 66   manifest, table, or what a glob should match
+├── ServiceError                exit 69   no usable answer from the service
+│   ├── ApiConnectionError                no connection, or it broke
+│   ├── ApiTimeoutError                   no answer, or no terminal status, in time
+│   ├── SubmissionUnknown                 a create may or may not have been accepted
+│   ├── AnswerError                       an answer that can't be read as the API's
+│   └── ApiError                          an answer with an error status
+│       ├── BadRequestError        400
+│       ├── AuthenticationError    401, 403              exit 77
+│       ├── NotFoundError          404
+│       ├── PayloadTooLargeError   413
+│       ├── RateLimitError         429                   exit 75
+│       ├── UsageLimitError        usage_limit_exceeded  exit 75
+│       └── ServerError            5xx
+├── TaskFailedError             exit 3    a task that the server gave up
+├── OutputRefusedError          exit 73   the output can't be created, or is something else
+├── StorageError                exit 74   ledger, staging or dataset: I/O error, or damage
+│   ├── LedgerError
+│   └── DatasetError
+└── LockedError                 exit 75   another run holds this output
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+
+class ExitCode(enum.IntEnum):
+    """What the process tells its caller; the README has the same table."""
+
+    #: Every video of the manifest is committed.
+    OK = 0
+    #: A defect of batchembed.
+    UNEXPECTED = 1
+    #: The command line is wrong, or an extra is not installed.
+    USAGE = 2
+    #: Every video has ended; some were rejected or failed, now or before.
+    INCOMPLETE = 3
+    #: `verify` or `--locked` found a difference.
+    DIFFERENCE = 4
+    #: The manifest's text is wrong.
+    MANIFEST = 65
+    #: The manifest or a table is missing, or a glob matches nothing.
+    NO_INPUT = 66
+    #: The service is away.
+    UNAVAILABLE = 69
+    #: The output can't be created, or is something else.
+    CANT_CREATE = 73
+    #: I/O error or full disk in ledger or output.
+    IO = 74
+    #: Work is left, or the output is locked: run again later.
+    AGAIN = 75
+    #: The API key was refused.
+    NO_PERMISSION = 77
+    #: SIGINT, after draining.
+    INTERRUPTED = 130
+    #: SIGTERM, after draining.
+    TERMINATED = 143
+
+
+#: Of several codes, the first of these is the one a run ends with.
+PRECEDENCE: tuple[ExitCode, ...] = (
+    ExitCode.INTERRUPTED,
+    ExitCode.TERMINATED,
+    ExitCode.NO_PERMISSION,
+    ExitCode.IO,
+    ExitCode.UNAVAILABLE,
+    ExitCode.AGAIN,
+    ExitCode.INCOMPLETE,
+)
+
+
+class BatchembedError(Exception):
+    """Ends a run. The message says what happened, to which thing, and what to do next."""
+
+    exit_code: ExitCode = ExitCode.UNEXPECTED
+
+
+class UsageError(BatchembedError):
+    """The command line is wrong, or something that it needs is not installed."""
+
+    exit_code = ExitCode.USAGE
+
+
+class InputMissingError(BatchembedError):
+    """The manifest or one of its tables can't be opened."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+class OutputRefusedError(BatchembedError):
+    """The output path can't be created, or holds something that is not this dataset."""
+
+    exit_code = ExitCode.CANT_CREATE
+
+
+class StorageError(BatchembedError):
+    """Ledger, staging or dataset can't be read or written."""
+
+    exit_code = ExitCode.IO
+
+
+class LedgerError(StorageError):
+    """The ledger can't be used: damaged, of a newer version, or not writable."""
+
+
+class DatasetError(StorageError):
+    """The dataset on disk is not what its records say."""
+
+
+class LockedError(BatchembedError):
+    """Another run holds this output."""
+
+    exit_code = ExitCode.AGAIN
+
+
+class TaskFailedError(BatchembedError):
+    """The service ended a task as failed."""
+
+    exit_code = ExitCode.INCOMPLETE
+
+    def __init__(self, task_id: str, reason: str | None = None) -> None:
+        self.task_id = task_id
+        self.reason = reason
+        super().__init__(f"task {task_id} failed: {reason or 'the service gives no reason'}")
+
+
+class ServiceError(BatchembedError):
+    """The service gave no usable answer."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class ApiConnectionError(ServiceError):
+    """No connection could be made, or it broke. Nothing is known to have been accepted."""
+
+
+class ApiTimeoutError(ServiceError):
+    """The answer, or a terminal status, did not come in time."""
+
+
+class SubmissionUnknown(ServiceError):  # noqa: N818  the state's own name: it is not known to be an error
+    """A create was sent and its answer was lost: the task may exist. Look for it before sending again.
+
+    Attributes:
+        idempotency_key: the key that the request carried, if any.
+    """
+
+    def __init__(self, message: str, *, idempotency_key: str | None = None) -> None:
+        self.idempotency_key = idempotency_key
+        super().__init__(message)
+
+
+class AnswerError(ServiceError):
+    """An answer came that can't be read as the API's: broken JSON, wrong types, too large."""
+
+
+class ApiError(ServiceError):
+    """The service answered with an error.
+
+    Attributes:
+        status_code: the HTTP status.
+        headers: of the answer, lower-case names.
+        body: the parsed JSON, or the text, or None when empty.
+        code: the API's own error code, such as `parameter_invalid`; None if it gave none.
+        retry_after_s: seconds the service asks to wait, if it does.
+    """
+
+    def __init__(
+        self,
+        *,
+        status_code: int | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: object = None,
+        code: str | None = None,
+        message: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.status_code = status_code
+        self.headers = dict(headers or {})
+        self.body = body
+        self.code = code
+        self.server_message = message
+        self.retry_after_s = retry_after_s
+        words = ": ".join(part for part in (code, message) if part)
+        super().__init__(f"the service answered {status_code}" + (f" {words}" if words else ""))
+
+
+class BadRequestError(ApiError):
+    """400: the request is wrong."""
+
+
+class AuthenticationError(ApiError):
+    """401 or 403: the key is refused, or may not do this."""
+
+    exit_code = ExitCode.NO_PERMISSION
+
+
+class NotFoundError(ApiError):
+    """404: there is no such task, or no more."""
+
+
+class PayloadTooLargeError(ApiError):
+    """413: the upload is larger than the service takes."""
+
+
+class RateLimitError(ApiError):
+    """429: too many requests or minutes of video; `retry_after_s` says how long to wait."""
+
+    exit_code = ExitCode.AGAIN
+
+
+class UsageLimitError(ApiError):
+    """The account has no credit left: waiting does not help."""
+
+    exit_code = ExitCode.AGAIN
+
+
+class ServerError(ApiError):
+    """5xx: the service is in trouble."""
