@@ -1,0 +1,25 @@
+"""A YAML manifest of videos in, a verified, partitioned Parquet dataset of their embeddings out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from batchembed.api.client import AsyncTasksClient
+    from batchembed.dataset.read import open_dataset
+
+__all__ = ["AsyncTasksClient", "open_dataset"]
+
+_HOMES = {
+    "AsyncTasksClient": "batchembed.api.client",
+    "open_dataset": "batchembed.dataset.read",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first used: `import batchembed` stays light."""
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    msg = f"module 'batchembed' has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -1,0 +1,141 @@
+"""HTTP -> our errors: the one place that knows which answer and which broken line means what."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+import httpx
+import msgspec
+
+from batchembed.errors import (
+    ApiConnectionError,
+    ApiError,
+    ApiTimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RateLimitError,
+    ServerError,
+    SubmissionUnknown,
+    UsageLimitError,
+)
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    403: AuthenticationError,
+    404: NotFoundError,
+    413: PayloadTooLargeError,
+    422: BadRequestError,
+    429: RateLimitError,
+}
+
+#: Codes that mean the same under any status.
+_BY_CODE: dict[str, type[ApiError]] = {
+    "usage_limit_exceeded": UsageLimitError,
+    "too_many_requests": RateLimitError,
+    "RATE_LIMIT_EXCEEDED": RateLimitError,
+    "api_key_invalid": AuthenticationError,
+    "unauthorized": AuthenticationError,
+    "api_not_allowed": AuthenticationError,
+    "region_not_allowed": AuthenticationError,
+    "api_allowed_for_paid_plan": AuthenticationError,
+    "resource_not_exist": NotFoundError,
+}
+
+
+def error_of(status_code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
+    """The error that an answer means: by its code, then by its status."""
+    lowered = {name.lower(): value for name, value in headers.items()}
+    content = _content(body)
+    fault = content.get("error", content) if isinstance(content, dict) else {}
+    fault = fault if isinstance(fault, dict) else {}
+    code = _text(fault.get("code"))
+    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status_code)
+    if kind is None:
+        kind = ServerError if status_code >= 500 else ApiError
+    return kind(
+        status_code=status_code,
+        headers=lowered,
+        body=content,
+        code=code,
+        message=_text(fault.get("message"))
+        or (content[:200] if isinstance(content, str) else None),
+        retry_after_s=retry_after_s(lowered),
+    )
+
+
+def _content(body: bytes) -> object:
+    if not body:
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return body.decode("utf-8", errors="replace")
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """Seconds the server asks to wait: Retry-After as seconds or as a date, or in milliseconds.
+
+    A date is compared with the answer's own Date, not with our clock. None where it asks nothing
+    that can be read.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if seconds is not None or value is None:
+        return seconds
+    until, now = _moment(value), _moment(headers.get("date"))
+    if until is None or now is None:
+        return None
+    return max(0.0, (until - now).total_seconds())
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value) if value is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and 0 <= number < 1e9 else None
+
+
+def _moment(value: str | None) -> datetime | None:
+    try:
+        moment = email.utils.parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
+    if moment is not None and moment.tzinfo is None:
+        return moment.replace(tzinfo=UTC)
+    return moment
+
+
+@contextlib.contextmanager
+def translating(what: str, *, submission: bool = False) -> Iterator[None]:
+    """Turn httpx's exceptions into ours; none of them leaves the package.
+
+    With `submission`, a break after the request may have left is `SubmissionUnknown`.
+    """
+    try:
+        yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise ApiConnectionError(f"{what}: no connection: {_words(error)}") from error
+    except (httpx.TransportError, httpx.DecodingError, httpx.StreamError) as error:
+        message = f"{what}: {_words(error)}"
+        if submission:
+            raise SubmissionUnknown(f"{message}; a task may have been created") from error
+        kind = ApiTimeoutError if isinstance(error, httpx.TimeoutException) else ApiConnectionError
+        raise kind(message) from error
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
