@@ -25,6 +25,19 @@ import av.video.frame
 import av.video.stream
 
 from batchembed.core.problems import Reason
+from batchembed.media.unreadable import UnreadableVideoError, broken, no_access
+
+__all__ = [
+    "MAX_PIXELS",
+    "UnreadableVideoError",
+    "audio_stream",
+    "display_aspect",
+    "format_whitelist",
+    "open_container",
+    "quarter_turns",
+    "upright_size",
+    "video_stream",
+]
 
 # FFmpeg writes to stderr by itself otherwise; what it has to say comes as exceptions.
 av.logging.set_level(None)
@@ -60,7 +73,7 @@ _REFUSED_SUFFIX = "_pipe"
 
 #: What PyAV raises for a file that it can't read. The last five are not FFmpeg's: they come from
 #: PyAV's own reading of broken tags, times and tables.
-_UNREADABLE = (
+_UNDECODABLE = (
     av.error.FFmpegError,
     UnicodeDecodeError,
     ValueError,
@@ -68,25 +81,6 @@ _UNREADABLE = (
     EOFError,
     IndexError,
 )
-
-
-class UnreadableVideoError(Exception):
-    """A file can't be read as a video, as `reason` says. It fails that video, never a run."""
-
-    def __init__(self, reason: Reason) -> None:
-        self.reason = reason
-        super().__init__(reason.message)
-
-
-def unreadable(what: str) -> UnreadableVideoError:
-    """The error that says `what` is wrong with a file, in the service's own code for it."""
-    return UnreadableVideoError(
-        Reason(
-            code="video_file_broken",
-            message=f"the video file can't be read: {what}",
-            hint="check that it plays; if it does, remux it (ffmpeg -i IN -c copy OUT.mp4)",
-        )
-    )
 
 
 @functools.cache
@@ -153,8 +147,10 @@ def open_container(
             timeout=(timeout_s, timeout_s),
         ) as container:
             yield container
-    except _UNREADABLE as error:
-        raise unreadable(_words(error)) from error
+    except _UNDECODABLE as error:
+        raise broken(_words(error)) from error
+    except OSError as error:  # from the file itself; FFmpeg's own are above
+        raise no_access(_words(error), "check the disk, then run again") from error
 
 
 def _words(error: Exception) -> str:
@@ -180,10 +176,10 @@ def video_stream(container: av.container.InputContainer) -> av.video.stream.Vide
     ]
     if not pictures:
         what = "a cover picture, but no video" if container.streams.video else "no video stream"
-        raise unreadable(f"it has {what}")
+        raise broken(f"it has {what}")
     stream = next((stream for stream in pictures if _has_decoder(stream)), None)
     if stream is None:
-        raise unreadable("FFmpeg has no decoder for its video")
+        raise broken("FFmpeg has no decoder for its video")
     if stream.width * stream.height > MAX_PIXELS:
         raise UnreadableVideoError(
             Reason(
