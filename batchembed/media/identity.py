@@ -39,7 +39,7 @@ def open_regular(path: str) -> FileIO:
     Raises:
         UnreadableVideoError: there is no such file, or it can't be opened, or is something else.
     """
-    name = PurePath(path).name
+    name = PurePath(path).name or path
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError as error:
