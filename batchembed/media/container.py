@@ -135,17 +135,7 @@ def open_container(
         UnreadableVideoError: it is no self-contained video that FFmpeg can read.
     """
     try:
-        with av.open(
-            _Nameless(file),
-            "r",
-            options={
-                "format_whitelist": format_whitelist(),
-                "protocol_whitelist": "none",
-                "max_pixels": str(MAX_PIXELS),
-            },
-            metadata_errors="ignore",
-            timeout=(timeout_s, timeout_s),
-        ) as container:
+        with _open(file, timeout_s) as container:
             yield container
     except _UNDECODABLE as error:
         raise broken(_words(error)) from error
@@ -153,10 +143,23 @@ def open_container(
         raise no_access(_words(error), "check the disk, then run again") from error
 
 
+def _open(file: BinaryIO, timeout_s: float) -> av.container.InputContainer:
+    options = {
+        "format_whitelist": format_whitelist(),
+        "protocol_whitelist": "none",
+        "max_pixels": str(MAX_PIXELS),  # of the frames that FFmpeg decodes to learn of the streams
+    }
+    timeout = (timeout_s, timeout_s)
+    try:
+        return av.open(
+            _Nameless(file), "r", options=options, metadata_errors="ignore", timeout=timeout
+        )
+    except av.error.ArgumentError as error:  # how FFmpeg says that a demuxer is not listed
+        raise broken("its format is not that of a self-contained video file") from error
+
+
 def _words(error: Exception) -> str:
     """What FFmpeg says, without errno and file name."""
-    if isinstance(error, av.error.ArgumentError):  # how FFmpeg says that a demuxer is not listed
-        return "its format is not that of a self-contained video file"
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return str(said).rstrip(".")
 
@@ -180,18 +183,20 @@ def video_stream(container: av.container.InputContainer) -> av.video.stream.Vide
     stream = next((stream for stream in pictures if _has_decoder(stream)), None)
     if stream is None:
         raise broken("FFmpeg has no decoder for its video")
+    if not stream.width * stream.height:
+        raise broken(f"its frames have no known size, or more than {MAX_PIXELS:,} pixels")
     if stream.width * stream.height > MAX_PIXELS:
         raise UnreadableVideoError(
             Reason(
                 code="video_resolution_too_high",
                 message=f"resolution {stream.width}x{stream.height} is above the "
-                f"{MAX_PIXELS} pixels of a frame that are decoded at most",
+                f"{MAX_PIXELS:,} pixels of a frame that are decoded at most",
                 value=stream.width * stream.height,
                 limit=MAX_PIXELS,
                 hint="scale the video down",
             )
         )
-    # As an option of the container it reaches only the probing at the start.
+    # The option of the container reaches only the frames that are decoded while it is opened.
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return stream
 

@@ -108,7 +108,7 @@ def _scene(width: int, height: int, frames: int, seed: int) -> Iterator[npt.NDAr
     random = np.random.default_rng(seed)
     slope = random.uniform(-0.4, 0.4, size=2)
     start, speed = random.uniform(0, 1, size=2), random.uniform(0.01, 0.06, size=2)
-    rows, columns = np.mgrid[0:height, 0:width]
+    rows, columns = np.ogrid[0:height, 0:width]
     ground = (128 + 100 * (slope[0] * rows / height + slope[1] * columns / width)).astype(np.uint8)
     side = min(width, height) // 4
     for index in range(frames):
