@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import TypeAlias
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -46,10 +46,11 @@ class Done(msgspec.Struct, frozen=True, tag=True):
     warnings: tuple[Reason, ...]
 
 
-Answer: TypeAlias = Ready | Failed | Done
+T = TypeVar("T")
 
-_answers = msgspec.msgpack.Decoder(Answer)
-_plans = msgspec.msgpack.Decoder(EmbedPlan)
+_greetings: msgspec.msgpack.Decoder[Ready | Failed] = msgspec.msgpack.Decoder(Ready | Failed)
+_answers: msgspec.msgpack.Decoder[Done | Failed] = msgspec.msgpack.Decoder(Done | Failed)
+_plans: msgspec.msgpack.Decoder[EmbedPlan] = msgspec.msgpack.Decoder(EmbedPlan)
 
 
 def done(embedded: Embedded) -> Done:
@@ -86,21 +87,30 @@ def embedded(message: Done) -> Embedded:
     )
 
 
-def send_answer(connection: socket.socket, answer: Answer) -> None:
+def send_answer(connection: socket.socket, answer: Ready | Done | Failed) -> None:
     """Send one answer whole. Raises `OSError` where nobody listens."""
     payload = msgspec.msgpack.encode(answer)
     connection.sendall(_LENGTH.pack(len(payload)) + payload)
 
 
-def read_answer(connection: socket.socket) -> Answer:
-    """Wait for one answer.
+def read_greeting(connection: socket.socket) -> Ready | Failed:
+    """Wait for a worker's first words; raises as `read_answer` does."""
+    return _decode(_greetings, connection)
+
+
+def read_answer(connection: socket.socket) -> Done | Failed:
+    """Wait for the answer to a request.
 
     Raises:
         ProtocolError: the other side ended, or what came is no answer.
-        TimeoutError: the socket's timeout passed between two bytes.
+        TimeoutError: the socket's timeout passed while nothing came.
     """
+    return _decode(_answers, connection)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[T], connection: socket.socket) -> T:
     try:
-        return _answers.decode(_read(connection, _read_length(_read(connection, _LENGTH.size))))
+        return decoder.decode(_read(connection, _read_length(_read(connection, _LENGTH.size))))
     except (msgspec.MsgspecError, ConnectionError) as error:
         raise ProtocolError(str(error)) from error
 

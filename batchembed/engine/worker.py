@@ -21,11 +21,12 @@ import numpy as np
 from batchembed.core.problems import Reason
 from batchembed.engine.embed import EmbedFailed, EmbedPlan, embed
 from batchembed.engine.encoders import Encoder
+from batchembed.engine.encoders.local_v1.model_file import ModelFileError
 from batchembed.engine.messages import Done, Failed, Ready, done, read_request, send_answer
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
-#: What code of others raises on broken input: PyAV, NumPy, onnxruntime (RuntimeError).
+#: What code of others raises on broken input: PyAV and NumPy; of onnxruntime, InferenceError.
 _FAULTS = (
     ArithmeticError,
     AssertionError,
@@ -49,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     with socket.socket(fileno=asked.descriptor) as connection:
         try:
             encoder = load_encoder()
-        except (ImportError, MemoryError, *_FAULTS) as error:
+        except (ImportError, MemoryError, ModelFileError, *_FAULTS) as error:
             send_answer(connection, Failed(_start_failure(error)))
             return 1
         send_answer(connection, Ready())
@@ -100,8 +101,6 @@ def _embed(descriptor: int, plan: EmbedPlan, encoder: Encoder) -> Done | Failed:
     except MemoryError:
         return Failed(_memory_failure())
     except _FAULTS as error:
-        if "bad allocation" in str(error) or "bad_alloc" in str(error):
-            return Failed(_memory_failure())
         return Failed(
             Reason(
                 code="worker_error",
@@ -135,7 +134,9 @@ def _start_failure(error: BaseException) -> Reason:
     return Reason(
         code="worker_start",
         message=f"a worker can't start: {type(error).__name__}: {error}",
-        hint="install the engine again: pip install 'batchembed[local]'",
+        hint="free memory, or use fewer workers"
+        if isinstance(error, MemoryError)
+        else "install the engine again: pip install 'batchembed[local]'",
     )
 
 

