@@ -20,6 +20,22 @@ MAX_GROUP_ROWS = 65_536
 T = TypeVar("T")
 
 
+class GroupCutter:
+    """Is shown videos with rows, one after the other, and says where a group ends."""
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def takes(self, video_id: VideoId, rows: int) -> bool:
+        """Count a video in; True if the group ends after it."""
+        self._held += rows
+        full = self._held >= MAX_GROUP_ROWS
+        if full or (self._held >= MIN_GROUP_ROWS and cuts_group(video_id)):
+            self._held = 0
+            return True
+        return False
+
+
 def group(videos: Iterable[tuple[VideoId, int, T]]) -> tuple[tuple[T, ...], ...]:
     """Cut `videos`, each `(video_id, rows, value)` in order, into groups of their values.
 
@@ -27,15 +43,14 @@ def group(videos: Iterable[tuple[VideoId, int, T]]) -> tuple[tuple[T, ...], ...]
     """
     groups: list[tuple[T, ...]] = []
     current: list[T] = []
-    held = 0
+    cutter = GroupCutter()
     for video_id, rows, value in videos:
         if rows == 0:
             continue
         current.append(value)
-        held += rows
-        if held >= MAX_GROUP_ROWS or (held >= MIN_GROUP_ROWS and cuts_group(video_id)):
+        if cutter.takes(video_id, rows):
             groups.append(tuple(current))
-            current, held = [], 0
+            current = []
     if current:
         groups.append(tuple(current))
     return tuple(groups)

@@ -113,6 +113,18 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileIdentity:
+    """What changes when a file's bytes may have changed: the key of everything remembered of it."""
+
+    path: str
+    dev: int
+    inode: int
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """Identity of what is embedded: sha256 of a file's bytes, or of a URL without its signature."""
 

@@ -1,0 +1,95 @@
+"""The command line: `main(argv) -> exit code`, and the one boundary where errors become words."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+
+import click
+
+from batchembed.cli import plan, run, schema, status, validate
+from batchembed.cli.problems import print_problems
+from batchembed.cli.versions import versions
+from batchembed.core.problems import ManifestError
+from batchembed.errors import BatchembedError, ExitCode
+from batchembed.report.text import printable
+
+
+def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        click.echo(versions())
+        context.exit()
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the versions that vectors depend on, and exit.",
+)
+def cli() -> None:
+    """Build a dataset of video-segment embeddings from a YAML manifest.
+
+    Exit codes: 0 all committed, 2 usage, 3 some videos rejected or failed, 65 the manifest is
+    wrong, 66 something it names is missing, 69 service away, 73 output refused, 74 I/O error,
+    75 work is left: run again, 77 key refused, 130/143 stopped by a signal.
+    """
+
+
+for _verb in (run.command, validate.command, plan.command, status.command, schema.command):
+    cli.add_command(_verb)
+
+
+def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.environ) -> int:
+    """Run one command; give its exit code.
+
+    Args:
+        argv: arguments without the program's name; those of the process where None.
+        env: the environment; the API key's variable is the one thing read from it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = cli.main(arguments, prog_name="batchembed", standalone_mode=False, obj=env)
+    except ManifestError as error:
+        print_problems(error.problems, as_json=_wants_json(arguments))
+        return error.exit_code
+    except BatchembedError as error:
+        return _say(str(error), error.exit_code)
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return ExitCode.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        return _say("interrupted", ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output went away, as `| head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except Exception:  # noqa: BLE001  the boundary: a defect is reported as one
+        return _say(
+            f"{traceback.format_exc()}this is a defect of batchembed: please report the lines above",
+            ExitCode.UNEXPECTED,
+            raw=True,
+        )
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _say(message: str, code: ExitCode, *, raw: bool = False) -> ExitCode:
+    click.echo(f"batchembed: {message if raw else printable(message)}", err=True)
+    return code
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    return "--format=json" in arguments or any(
+        first == "--format" and second == "json" for first, second in itertools.pairwise(arguments)
+    )
+
+
+def console() -> None:
+    """The installed command."""
+    sys.exit(main())

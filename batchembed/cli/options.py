@@ -1,0 +1,79 @@
+"""The options and arguments that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from batchembed.core.model import Manifest, Profile
+from batchembed.manifest.resolve import read_manifest
+from batchembed.media.limits import profile
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """A manifest as a verb takes it."""
+
+    manifest: Manifest
+    profile: Profile
+
+
+def manifest_options(verb: F) -> F:
+    """The manifest, and what may change it."""
+    for option in (
+        click.argument("manifest", type=click.Path()),
+        click.option(
+            "--set",
+            "overrides",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="Override a key of the manifest: --set defaults.video_clip_length=4.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local"]),
+            help="Rehearse on the embedded engine: the same limits, a dataset of its own.",
+        ),
+    ):
+        verb = option(verb)
+    return verb
+
+
+def state_option(verb: F) -> F:
+    """Where the state is."""
+    option: Callable[[F], F] = click.option(
+        "--state-dir",
+        type=click.Path(file_okay=False),
+        help="Keep state here instead of .batchembed beside the manifest.",
+    )
+    return option(verb)
+
+
+def format_option(verb: F) -> F:
+    """What the answer looks like."""
+    option: Callable[[F], F] = click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How to print the answer.",
+    )
+    return option(verb)
+
+
+def read(manifest: str, overrides: tuple[str, ...], engine: str | None) -> Read:
+    """Read a manifest for a verb, telling its notes.
+
+    Raises:
+        ManifestError, InputMissingError: it can't be used.
+    """
+    resolved = read_manifest(manifest, overrides=overrides, rehearse=engine == "local")
+    for note in resolved.notes:
+        click.echo(f"note: {note}", err=True)
+    return Read(manifest=resolved.manifest, profile=profile(resolved.manifest.profile))

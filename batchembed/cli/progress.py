@@ -1,0 +1,136 @@
+"""Shows a run while it goes on: live at a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import TextIO, assert_never
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from batchembed.core.outcome import Outcome
+from batchembed.report.text import printable
+from batchembed.runner.listen import Ended, Event, Listener, Moved, Published, Started, Warned
+
+_BAD = {Outcome.REJECTED, Outcome.FAILED, Outcome.PENDING}
+
+
+@contextlib.contextmanager
+def listener_for(stream: TextIO) -> Iterator[Listener]:
+    """A live table where `stream` is a terminal, else lines."""
+    if not stream.isatty():
+        yield Lines(stream)
+        return
+    console = Console(file=stream)
+    shown = Terminal(clock=time.monotonic)
+    with Live(get_renderable=shown.render, console=console, refresh_per_second=4, transient=True):
+        yield shown
+
+
+def started_line(event: Started) -> str:
+    """The plan in one line, from what is known before anything is read."""
+    return (
+        f"{event.videos} videos: {event.committed} committed before, {event.owed} owed, "
+        f"{event.unread} to be probed"
+    )
+
+
+class Lines:
+    """One line an event."""
+
+    def __init__(self, stream: TextIO = sys.stderr) -> None:
+        self._stream = stream
+
+    def notice(self, event: Event) -> None:
+        """Write what happened."""
+        match event:
+            case Started():
+                line = started_line(event)
+            case Moved(video_id=video_id, state=state, task_id=task_id):
+                line = f"{video_id}: {state}" + (f" task {task_id}" if task_id else "")
+            case Ended(video_id=video_id, outcome=outcome, why=why, rows=rows):
+                line = f"{video_id}: {outcome}, {rows} rows" + (f": {why}" if why else "")
+            case Published(number=number, rows=rows, parts=parts):
+                line = f"published record {number}: {rows} rows in {parts} parts"
+            case Warned(message=message):
+                line = f"warning: {message}"
+            case unreachable:
+                assert_never(unreachable)
+        self._stream.write(printable(line) + "\n")
+        self._stream.flush()
+
+
+class Terminal:
+    """Keeps the figures of a run, and draws them."""
+
+    def __init__(self, *, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._began = clock()
+        self._videos = 0
+        self._states: dict[str, str] = {}
+        self._outcomes: Counter[Outcome] = Counter()
+        self._rows = 0
+        self._old = 0
+        self._troubles: deque[str] = deque(maxlen=5)
+        self._record = ""
+
+    def notice(self, event: Event) -> None:
+        """Take the event into the figures."""
+        match event:
+            case Started(videos=videos, committed=committed):
+                self._videos, self._old = videos, committed
+            case Moved(video_id=video_id, state=state):
+                self._states[video_id] = state
+            case Ended():
+                self._end(event)
+            case Published(number=number, rows=rows):
+                self._record = f"record {number} with {rows:,} rows"
+            case Warned(message=message):
+                self._troubles.append(message)
+            case unreachable:
+                assert_never(unreachable)
+
+    def _end(self, event: Ended) -> None:
+        self._states.pop(event.video_id, None)
+        self._outcomes[event.outcome] += 1
+        self._rows += event.rows
+        if event.outcome in _BAD:
+            self._troubles.append(f"{event.outcome} {event.video_id}: {event.why or ''}")
+
+    def render(self) -> Group:
+        """The figures as they are now."""
+        ended = self._outcomes.total()
+        elapsed = self._clock() - self._began
+        figures = Table.grid(padding=(0, 2))
+        figures.add_row(
+            ProgressBar(total=max(1, self._videos), completed=ended, width=30),
+            f"{ended}/{self._videos} videos",
+            f"{self._rows:,} segments",
+            _left(ended - self._old, self._videos - ended, elapsed),
+        )
+        states = Counter(self._states.values())
+        told = [f"{outcome} {n}" for outcome, n in self._outcomes.items()]
+        told += [f"{state} {n}" for state, n in states.items()]
+        if self._record:
+            told.append(self._record)
+        return Group(
+            figures,
+            Text("  ".join(told)),
+            *(
+                Text(printable(trouble), style="red", overflow="ellipsis")
+                for trouble in self._troubles
+            ),
+        )
+
+
+def _left(done: int, open_: int, elapsed_s: float) -> str:
+    if done <= 0 or elapsed_s <= 0:
+        return f"{elapsed_s:.0f} s"
+    return f"{done / elapsed_s * 60:.1f} videos/min, {open_ * elapsed_s / done:.0f} s left"

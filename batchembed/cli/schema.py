@@ -1,0 +1,19 @@
+"""`batchembed schema`: prints a published JSON Schema."""
+
+from __future__ import annotations
+
+import click
+
+from batchembed import resources
+from batchembed.cli.problems import print_json
+from batchembed.errors import UsageError
+
+
+@click.command("schema")
+@click.argument("name", default="manifest")
+def command(name: str) -> None:
+    """Print a JSON Schema: manifest (default), run-report, or limits/MODEL."""
+    known = ("manifest", "run-report", *(f"limits/{model}" for model in resources.model_names()))
+    if name not in known:
+        raise UsageError(f"there is no schema {name!r}; there are: {', '.join(known)}")
+    print_json(resources.schema(name))

@@ -1,0 +1,70 @@
+"""Opens the service that a manifest names: the embedded engine, or a hosted one with its key."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+
+from batchembed.api.client import DEFAULT_BASE_URL, ApiKey, AsyncTasksClient
+from batchembed.core.model import EngineKind, Manifest
+from batchembed.errors import UsageError
+from batchembed.runner.carry import Service
+from batchembed.store.home import Home
+
+#: Read after the manifest's own variable: spellings that users of the official SDK have set.
+_OTHER_KEY_VARIABLES = ("TWELVE_LABS_API_KEY",)
+
+
+def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None:
+    """What the service needs before anything else is done.
+
+    Raises:
+        UsageError: an extra is not installed, or the key's variable is not set.
+    """
+    if manifest.engine.kind is EngineKind.LOCAL:
+        try:
+            import onnxruntime  # noqa: F401, PLC0415  asked for, not used
+            import starlette  # noqa: F401, PLC0415  asked for, not used
+        except ImportError as error:
+            raise UsageError(
+                f"engine: local needs {error.name}: pip install 'batchembed[local]'"
+            ) from error
+        return None
+    name = manifest.engine.api_key_env or "TWELVELABS_API_KEY"
+    for variable in (name, *_OTHER_KEY_VARIABLES):
+        if env.get(variable):
+            return ApiKey(env[variable])
+    raise UsageError(
+        f"the API key's variable {name} is not set: export {name}=..., or rehearse without a key "
+        "by --engine local"
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_service(
+    manifest: Manifest, home: Home, api_key: ApiKey | None
+) -> AsyncIterator[Service]:
+    """The manifest's service, open for the length of a run."""
+    concurrency = manifest.concurrency
+    if manifest.engine.kind is EngineKind.TWELVELABS:
+        async with AsyncTasksClient(
+            api_key=api_key,
+            base_url=manifest.engine.base_url or DEFAULT_BASE_URL,
+            uploads=concurrency.uploads,
+            requests=concurrency.requests,
+        ) as client:
+            yield Service(client=client, idempotent=False)
+        return
+    from batchembed.engine.inprocess import BASE_URL, InProcessTransport  # noqa: PLC0415  heavy
+    from batchembed.engine.service import Engine  # noqa: PLC0415  heavy
+
+    async with (
+        Engine(home.engine, workers=concurrency.workers) as engine,
+        AsyncTasksClient(
+            base_url=BASE_URL,
+            transport=InProcessTransport(engine),
+            uploads=concurrency.uploads,
+            requests=concurrency.requests,
+        ) as client,
+    ):
+        yield Service(client=client, idempotent=True)

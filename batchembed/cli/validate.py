@@ -1,0 +1,64 @@
+"""`batchembed validate`: everything that can be known before anything is sent."""
+
+from __future__ import annotations
+
+import concurrent.futures
+
+import click
+
+from batchembed.cli.options import format_option, manifest_options, read
+from batchembed.cli.problems import print_json, print_problems, rejections
+from batchembed.core.model import FileSource, Manifest, Profile, Video
+from batchembed.core.problems import Problem
+from batchembed.errors import ExitCode
+from batchembed.manifest.render import problem_dict
+from batchembed.runner.survey import read_file, surveyed
+
+
+@click.command("validate")
+@manifest_options
+@click.option("--no-probe", is_flag=True, help="Check the text alone; open no video.")
+@format_option
+def command(
+    manifest: str,
+    overrides: tuple[str, ...],
+    engine: str | None,
+    *,
+    no_probe: bool,
+    output_format: str,
+) -> int:
+    """Check a manifest and, by probing, its videos; nothing is sent or written."""
+    asked = read(manifest, overrides, engine)
+    found = [] if no_probe else _probe(asked.manifest, asked.profile)
+    probed = sum(isinstance(video.source, FileSource) for video in asked.manifest.videos)
+    if output_format == "json":
+        print_json(
+            {
+                "videos": len(asked.manifest.videos),
+                "probed": 0 if no_probe else probed,
+                "problems": [],
+                "rejections": [problem_dict(problem) for problem in found],
+            }
+        )
+    else:
+        print_problems(found, as_json=False)
+        rejected = len({problem.place for problem in found})
+        click.echo(
+            f"{asked.manifest.name}: {len(asked.manifest.videos)} videos, the manifest is valid; "
+            + ("not probed" if no_probe else f"{probed} probed, {rejected} would be rejected")
+        )
+    accepted = (
+        asked.manifest.on_rejected == "accept" or asked.manifest.on_limit_violation == "submit"
+    )
+    return ExitCode.INCOMPLETE if found and not accepted else ExitCode.OK
+
+
+def _probe(manifest: Manifest, profile: Profile) -> list[Problem]:
+    def check(video: Video) -> tuple[Problem, ...]:
+        if not isinstance(video.source, FileSource) or video.skip is not None:
+            return ()
+        told = surveyed(video, read_file(video.source.path, None, hashed=False), manifest, profile)
+        return rejections(video, (*told.reasons, *told.warnings))
+
+    with concurrent.futures.ThreadPoolExecutor(manifest.concurrency.probes) as pool:
+        return [problem for problems in pool.map(check, manifest.videos) for problem in problems]

@@ -1,0 +1,38 @@
+"""What a run did, as one value; text and JSON are functions of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from batchembed.core.outcome import Outcome, VideoOutcome
+from batchembed.errors import ExitCode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run at its end. Times in seconds."""
+
+    manifest: str
+    name: str
+    engine: str
+    model_name: str
+    dataset: str
+    dataset_id: str
+    record: int | None  #: the dataset's last record, None where there is none yet
+    published: bool  #: this run made a record
+    rows: int  #: in the dataset
+    kept: tuple[str, ...]  #: video ids whose rows stay although the manifest no longer names them
+    submitted: int  #: tasks created by this run
+    collected_sec: float  #: of video, whose segments this run retrieved
+    wall_s: float
+    videos: tuple[VideoOutcome, ...]
+    warnings: tuple[str, ...]
+    halted: str | None  #: why the run ended before its work did
+    exit_code: ExitCode
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        """Videos by outcome; every outcome is there."""
+        counted = Counter(video.outcome for video in self.videos)
+        return {outcome: counted[outcome] for outcome in Outcome}

@@ -1,0 +1,216 @@
+"""The engine: creates tasks durably and works them off, the longest video first."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import msgspec
+
+from batchembed.api.models import CreateForm, Upload
+from batchembed.core.model import Facts, Parameters
+from batchembed.core.problems import Reason
+from batchembed.engine.embed import EmbedFailed, EmbedPlan
+from batchembed.engine.faults import Fault
+from batchembed.engine.pool import Expected, WorkerPool
+from batchembed.engine.requests import MODEL_NAME, read_form
+from batchembed.engine.tasks import SourceFile, Task, TaskTable
+from batchembed.media.identity import sha256_file
+from batchembed.media.limits import breaches
+from batchembed.media.probe import probe
+
+_COPY_CHUNK = 1 << 20
+
+
+class Engine:
+    """Tasks in a folder, and workers for them. Use it as an async context manager."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int,
+        pool: WorkerPool | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._folder = folder
+        self._uploads = folder / "uploads"
+        self._workers = workers
+        self._pool = pool or WorkerPool(workers)
+        self._clock = clock
+        self._queue: list[tuple[float, str, Task]] = []
+        self._waiting = asyncio.Condition()
+        self._consumers: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Self:
+        self.tasks = await asyncio.to_thread(TaskTable, self._folder)
+        self._uploads.mkdir(exist_ok=True)
+        for task in await asyncio.to_thread(self.tasks.processing):
+            self._push(task)
+        self._consumers = [asyncio.create_task(self._consume()) for _ in range(self._workers)]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for consumer in self._consumers:
+            consumer.cancel()
+        await asyncio.to_thread(self._pool.close)
+        await asyncio.gather(*self._consumers, return_exceptions=True)
+        await asyncio.to_thread(self.tasks.close)
+
+    async def create(self, form: CreateForm, idempotency_key: str | None) -> Task:
+        """Check a create and make its task, durable when this returns.
+
+        Raises:
+            Fault: the request is refused, with the document's code.
+        """
+        request = read_form(form)
+        upload = form.upload
+        if upload is None:  # read_form refuses it; mypy can't know
+            raise Fault(400, "parameter_not_provided", "The video_file parameter is required.")
+        source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
+        task = Task(
+            task_id=secrets.token_hex(12),
+            status="processing",
+            created_at=self._clock(),
+            parameters=request.parameters,
+            input_filename=upload.filename,
+            duration_sec=facts.duration_sec,
+            source=source,
+            request_digest=request.digest(source.sha256),
+            idempotency_key=idempotency_key,
+        )
+        try:
+            task, new = await asyncio.to_thread(self.tasks.add, task)
+        except Fault:
+            self._discard(source)
+            raise
+        if not new:
+            self._discard(source)
+            return task
+        async with self._waiting:
+            self._push(task)
+            self._waiting.notify()
+        return task
+
+    def _take(self, upload: Upload, parameters: Parameters) -> tuple[SourceFile, Facts]:
+        """The file to embed, held to the limits: the caller's own, or a copy of what came."""
+        path = upload.path or self._spool(upload.file)
+        found = os.fstat(upload.file.fileno()) if upload.path else os.stat(path)  # noqa: PTH116  as fstat
+        source = SourceFile(
+            path=path,
+            dev=found.st_dev,
+            inode=found.st_ino,
+            size_bytes=found.st_size,
+            mtime_ns=found.st_mtime_ns,
+            ctime_ns=found.st_ctime_ns,
+            sha256=upload.sha256 or sha256_file(path),
+            owned=upload.path is None,
+        )
+        facts = probe(path)
+        refusals = (
+            (facts,) if isinstance(facts, Reason) else breaches(facts, parameters, None, MODEL_NAME)
+        )
+        if isinstance(facts, Reason) or refusals:
+            self._discard(source)
+            raise Fault(400, refusals[0].code, "; ".join(reason.message for reason in refusals))
+        return source, facts
+
+    def _spool(self, file: BinaryIO) -> str:
+        path = self._uploads / secrets.token_hex(12)
+        with path.open("xb") as sink:
+            shutil.copyfileobj(file, sink, _COPY_CHUNK)
+            sink.flush()
+            os.fsync(sink.fileno())
+        return str(path)
+
+    @staticmethod
+    def _discard(source: SourceFile) -> None:
+        if source.owned:
+            with contextlib.suppress(FileNotFoundError):
+                Path(source.path).unlink()
+
+    def _push(self, task: Task) -> None:
+        heapq.heappush(self._queue, (-task.duration_sec, task.task_id, task))
+
+    async def _consume(self) -> None:
+        while True:
+            async with self._waiting:
+                while not self._queue:
+                    await self._waiting.wait()
+                *_, task = heapq.heappop(self._queue)
+            await self._work(task)
+
+    async def _work(self, task: Task) -> None:
+        source = await asyncio.to_thread(_as_created, task.source)
+        if source is None:
+            changed = Reason(
+                code="video_file_changed",
+                message="the file is not the one that the task was created from",
+                hint="run again: a changed file is a new job",
+            )
+            await asyncio.to_thread(self.tasks.fail, task, changed)
+            return
+        asked = task.parameters
+        plan = EmbedPlan(
+            clip_length_sec=asked.video_clip_length,
+            scopes=asked.video_embedding_scope,
+            start_offset_sec=asked.video_start_offset_sec,
+            end_offset_sec=asked.video_end_offset_sec,
+        )
+        try:
+            embedded = await asyncio.wrap_future(
+                self._pool.submit(
+                    source.path,
+                    plan,
+                    deadline_s=120 + 3 * task.duration_sec,
+                    expect=Expected(
+                        dev=source.dev,
+                        inode=source.inode,
+                        size_bytes=source.size_bytes,
+                        mtime_ns=source.mtime_ns,
+                    ),
+                )
+            )
+            await asyncio.to_thread(self.tasks.finish, task, embedded)
+        except EmbedFailed as failure:
+            await asyncio.to_thread(self.tasks.fail, task, failure.reason)
+        self._discard(source)
+
+
+def _as_created(source: SourceFile) -> SourceFile | None:
+    """The file, if its bytes are those the task was created from; touched is not changed."""
+    try:
+        found = os.stat(source.path)  # noqa: PTH116  as fstat
+        if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) == (
+            source.dev,
+            source.inode,
+            source.size_bytes,
+            source.mtime_ns,
+        ):
+            return source
+        if sha256_file(source.path) != source.sha256:
+            return None
+    except OSError:
+        return None
+    return msgspec.structs.replace(
+        source,
+        dev=found.st_dev,
+        inode=found.st_ino,
+        size_bytes=found.st_size,
+        mtime_ns=found.st_mtime_ns,
+        ctime_ns=found.st_ctime_ns,
+    )

@@ -1,0 +1,75 @@
+"""What a run would do, from what is remembered alone: nothing is opened, hashed or sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from batchembed.core.model import FileSource, JobKey, Manifest, Profile, Video
+from batchembed.core.outcome import Outcome, outcome_of
+from batchembed.core.problems import Reason
+from batchembed.core.states import Entry
+from batchembed.media.identity import identify
+from batchembed.runner.survey import Surveyed, surveyed, surveyed_url
+from batchembed.store.ledger import KnownFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Foreseen:
+    """A video as the ledger knows it; `found` is None where its file must be read first."""
+
+    video: Video
+    found: Surveyed | None
+    entry: Entry | None
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """Where it stands; None where its file must be read first."""
+        if self.video.skip is not None:
+            return Outcome.SKIPPED
+        if self.found is None:
+            return None
+        if self.found.reasons:
+            return Outcome.REJECTED
+        return outcome_of(self.entry)
+
+
+def foresee(
+    manifest: Manifest,
+    profile: Profile,
+    entries: Mapping[JobKey, Entry],
+    known: Mapping[str, KnownFile],
+) -> tuple[Foreseen, ...]:
+    """Every video of the manifest, in its order."""
+    return tuple(_foresee(video, manifest, profile, entries, known) for video in manifest.videos)
+
+
+def _foresee(
+    video: Video,
+    manifest: Manifest,
+    profile: Profile,
+    entries: Mapping[JobKey, Entry],
+    known: Mapping[str, KnownFile],
+) -> Foreseen:
+    found = _found(video, manifest, profile, known)
+    if found is not None and not found.reasons and found.job is None:
+        found = None  # probed, and not hashed yet
+    job = None if found is None else found.job
+    return Foreseen(
+        video=video, found=found, entry=None if job is None else entries.get(job.job_key)
+    )
+
+
+def _found(
+    video: Video, manifest: Manifest, profile: Profile, known: Mapping[str, KnownFile]
+) -> Surveyed | None:
+    source = video.source
+    if not isinstance(source, FileSource):
+        return surveyed_url(video, source.url)
+    identity = identify(source.path)
+    if isinstance(identity, Reason):
+        return surveyed(video, identity, manifest, profile)
+    remembered = known.get(source.path)
+    if remembered is None or remembered.identity != identity:
+        return None
+    return surveyed(video, remembered, manifest, profile)

@@ -1,0 +1,106 @@
+"""What of a run is published, and when: the rows there are, in the manifest's order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from batchembed.core.groups import GroupCutter
+from batchembed.core.model import JobKey, Manifest, Video, VideoId
+from batchembed.core.outcome import VideoOutcome
+from batchembed.core.states import Entry, State
+from batchembed.dataset.publish import RowSpec
+from batchembed.runner.survey import Surveyed
+
+
+def row_spec(found: Surveyed, entry: Entry) -> RowSpec:
+    """The rows that a video has, and what stands beside its vectors in each row."""
+    job, staged = found.job, entry.staged
+    if job is None or staged is None:
+        msg = f"video {found.video.video_id} has no rows"
+        raise ValueError(msg)
+    facts = found.facts
+    return RowSpec(
+        video_id=found.video.video_id,
+        source=found.video.source.shown,
+        source_sha256=job.content.source_sha256,
+        job_key=job.job_key,
+        rows_sha256=staged.sha256,
+        rows=staged.rows,
+        options=found.video.embedding_option,
+        duration_sec=None if facts is None else facts.duration_sec,
+        width=None if facts is None else facts.width,
+        height=None if facts is None else facts.height,
+        metadata=found.video.metadata,
+    )
+
+
+@dataclass(kw_only=True)
+class Publication:
+    """Keeps what has ended, and says when enough has for a new record."""
+
+    manifest: Manifest
+    before: Mapping[VideoId, RowSpec]  #: the last record's
+    entries: Mapping[JobKey, Entry]
+    ended: dict[VideoId, tuple[Surveyed | None, VideoOutcome]] = field(default_factory=dict)
+    _leading: int = 0
+    _cutter: GroupCutter = field(default_factory=GroupCutter)
+
+    def end(self, video: Video, found: Surveyed | None, outcome: VideoOutcome) -> bool:
+        """Take note of a video's end; True when the leading ended videos fill another group."""
+        self.ended[video.video_id] = (found, outcome)
+        filled = False
+        videos = self.manifest.videos
+        while self._leading < len(videos) and videos[self._leading].video_id in self.ended:
+            spec = self._spec(videos[self._leading])
+            if spec is not None and spec.published_rows:
+                filled |= self._cutter.takes(spec.video_id, spec.published_rows)
+            self._leading += 1
+        return filled
+
+    def listed(self) -> tuple[RowSpec, ...]:
+        """The rows of the manifest's videos. One that has not ended keeps what it has."""
+        specs = (self._spec(video) for video in self.manifest.videos)
+        return tuple(spec for spec in specs if spec is not None)
+
+    def _spec(self, video: Video) -> RowSpec | None:
+        if video.video_id not in self.ended:
+            return self.before.get(video.video_id)
+        found, _ = self.ended[video.video_id]
+        if found is None or found.job is None:
+            return None
+        entry = self.entries.get(found.job.job_key)
+        if entry is None or entry.state not in {State.STAGED, State.COMMITTED}:
+            return None
+        return row_spec(found, entry)
+
+    def kept(self) -> tuple[RowSpec, ...]:
+        """Rows whose video the manifest no longer names, or whose file can't be read any more."""
+        if self.manifest.on_removed == "drop":
+            return ()
+        named = {video.video_id for video in self.manifest.videos}
+        return tuple(
+            spec
+            for video_id, spec in self.before.items()
+            if video_id not in named or self._unreadable(video_id)
+        )
+
+    def _unreadable(self, video_id: VideoId) -> bool:
+        found, _ = self.ended.get(video_id, (None, None))
+        return found is not None and found.unread
+
+    def outcomes(self, pending: Callable[[Video], VideoOutcome]) -> tuple[VideoOutcome, ...]:
+        """Every video of the manifest; `pending` speaks for those that did not end."""
+        return tuple(
+            self.ended[video.video_id][1] if video.video_id in self.ended else pending(video)
+            for video in self.manifest.videos
+        )
+
+    def staged_jobs(self, specs: Sequence[RowSpec]) -> tuple[Entry, ...]:
+        """The entries of these rows that no record names yet."""
+        keys = {spec.job_key for spec in specs}
+        return tuple(
+            entry
+            for key, entry in self.entries.items()
+            if key in keys and entry.state is State.STAGED
+        )

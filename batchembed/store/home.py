@@ -1,0 +1,70 @@
+"""The state directory beside a manifest: where a run keeps what must outlive it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchembed.errors import StorageError
+
+_README = """\
+This folder belongs to batchembed. It is not a cache.
+
+Each folder in here is the state of one dataset: which tasks were created and paid for
+(`ledger.sqlite`), results that wait to be published (`staging`), and the tasks of the embedded
+engine (`engine`). Deleting it forgets tasks that are already paid for: the next run would create
+them again.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The state of one dataset."""
+
+    path: Path
+
+    @property
+    def ledger(self) -> Path:
+        return self.path / "ledger.sqlite"
+
+    @property
+    def staging(self) -> Path:
+        return self.path / "staging"
+
+    @property
+    def engine(self) -> Path:
+        return self.path / "engine"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "run.lock"
+
+    @property
+    def runs(self) -> Path:
+        return self.path / "runs"
+
+
+def state_home(manifest: str, state_dir: str | None, dataset_id: str) -> Home:
+    """Where the state of a dataset is, whether or not it exists."""
+    root = Path(state_dir) if state_dir else Path(manifest).parent / ".batchembed"
+    return Home(root / dataset_id)
+
+
+def make_home(home: Home) -> None:
+    """Make the folders, and say in them whose they are.
+
+    Raises:
+        StorageError: they can't be made.
+    """
+    root = home.path.parent
+    try:
+        for folder in (home.staging, home.engine, home.runs):
+            folder.mkdir(parents=True, exist_ok=True)
+        for name, text in ((".gitignore", "*\n"), ("README", _README)):
+            if not (root / name).exists():
+                (root / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the state folder {home.path} can't be made: {error.strerror}; "
+            "name another with --state-dir"
+        ) from error
