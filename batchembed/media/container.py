@@ -39,7 +39,7 @@ __all__ = [
     "video_stream",
 ]
 
-# FFmpeg writes to stderr by itself otherwise; what it has to say comes as exceptions.
+# FFmpeg's log is dropped, whatever the default: what matters comes as exceptions.
 av.logging.set_level(None)
 
 #: Pixels of one frame that are decoded at most: 8K, above every published limit. A file of 200 kB

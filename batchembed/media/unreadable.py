@@ -36,6 +36,7 @@ def missing(what: str) -> UnreadableVideoError:
         Reason(
             code=MISSING,
             message=f"the video file is missing: {what}",
+            field="video_file",
             hint="correct the path (relative paths start at the manifest), or mount the disk",
         )
     )
@@ -44,5 +45,10 @@ def missing(what: str) -> UnreadableVideoError:
 def no_access(what: str, hint: str) -> UnreadableVideoError:
     """Something is there, and it can't be opened or read."""
     return UnreadableVideoError(
-        Reason(code=UNREADABLE, message=f"the video file can't be opened: {what}", hint=hint)
+        Reason(
+            code=UNREADABLE,
+            message=f"the video file can't be opened: {what}",
+            field="video_file",
+            hint=hint,
+        )
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given
 
 from batchembed import resources
 from batchembed.core.model import Facts, Parameters
@@ -153,3 +155,38 @@ def test_a_video_without_sound_is_legal_if_its_pictures_are_wanted(
 
 def test_audio_alone_of_a_video_with_sound_is_legal() -> None:
     assert breaches(replace(LEGAL, audio_codec="aac"), WHOLE, ("audio",), MARENGO) == ()
+
+
+#: The document's list, as numbers.
+SHAPES = (1 / 1, 4 / 3, 4 / 5, 5 / 4, 16 / 9, 9 / 16, 17 / 9)
+
+
+@given(
+    width=st.integers(300, 4000),
+    height=st.integers(300, 4000) | st.sampled_from([360, 720, 1080, 2160]),
+    aspect_ratio=st.sampled_from(
+        [shape * near for shape in SHAPES for near in (0.98, 0.995, 1.02)]
+    ),
+    duration_sec=st.sampled_from([0.001, 3.999, 4.0, 7200.0, 7200.001]),
+    size_bytes=st.sampled_from([1, 2_000_000_000, 2_000_000_001]),
+)
+def test_what_passes_is_what_the_document_says_in_words(
+    width: int, height: int, aspect_ratio: float, duration_sec: float, size_bytes: int
+) -> None:
+    legal = (
+        min(width, height) >= 360
+        and max(width, height) <= 3840
+        and min(width, height) <= 2160
+        and any(abs(aspect_ratio / shape - 1) <= 0.01 for shape in SHAPES)
+        and 4 <= duration_sec <= 7200
+        and size_bytes <= 2_000_000_000
+    )
+    found = replace(
+        LEGAL,
+        width=width,
+        height=height,
+        aspect_ratio=aspect_ratio,
+        duration_sec=duration_sec,
+        size_bytes=size_bytes,
+    )
+    assert (broken(found) == ()) is legal
