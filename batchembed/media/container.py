@@ -8,6 +8,7 @@ on the pixels of a frame.
 
 from __future__ import annotations
 
+import errno
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,6 +141,8 @@ def open_container(
     except _UNDECODABLE as error:
         raise broken(_words(error)) from error
     except OSError as error:  # from the file itself; FFmpeg's own are above
+        if error.errno == errno.EINVAL:
+            raise broken("its index points outside of it") from error
         raise no_access(_words(error), "check the disk, then run again") from error
 
 

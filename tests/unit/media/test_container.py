@@ -114,6 +114,12 @@ def test_a_read_error_of_the_disk_is_not_blamed_on_the_video() -> None:
     assert "Input/output error" in str(caught.value)
 
 
+def test_a_seek_to_where_no_file_can_be_is_blamed_on_the_video() -> None:
+    with pytest.raises(UnreadableVideoError) as caught, open_container(BytesIO(GIF)):
+        raise OSError(22, "Invalid argument")
+    assert caught.value.reason.code == "video_file_broken"
+
+
 class Named(BytesIO):
     """A file whose name would make FFmpeg choose a format by the extension."""
 
