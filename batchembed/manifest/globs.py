@@ -1,0 +1,95 @@
+"""Files by pattern: what `glob` and `exclude` mean."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import PurePosixPath
+
+_WILD = re.compile(r"[*?\[]")
+_ANY_FOLDERS = "**"
+
+OnError = Callable[[OSError], None]
+
+
+def matches(folder: str, pattern: str, exclude: Sequence[str], on_error: OnError) -> list[str]:
+    """Files under `folder` that the pattern names, as paths like the pattern, sorted by bytes.
+
+    `*` and `?` stay within a name; `**` is any number of folders. Hidden names match only where the
+    pattern writes the dot. Linked folders are entered once. `on_error` hears of folders that
+    can't be read.
+    """
+    parts = PurePosixPath(pattern).parts
+    plain = next((at for at, part in enumerate(parts) if _WILD.search(part)), len(parts) - 1)
+    start = posixpath.join("", *parts[:plain])
+    wild = tuple(parts[plain:])
+    walk = _Walk(deep=_ANY_FOLDERS in wild, levels=len(wild), on_error=on_error)
+    hidden = any(segment.startswith(".") for segment in wild)
+    found = (
+        posixpath.join(start, *names)
+        for names in walk.files(posixpath.join(folder, start), hidden=hidden)
+        if _fits(names, wild)
+    )
+    kept = (name for name in found if not any(_excludes(each, name) for each in exclude))
+    return sorted(kept, key=os.fsencode)
+
+
+def _fits(names: Sequence[str], segments: Sequence[str]) -> bool:
+    if not segments:
+        return not names
+    head, rest = segments[0], segments[1:]
+    if head == _ANY_FOLDERS:
+        if not rest:
+            return bool(names) and not any(name.startswith(".") for name in names)
+        return _fits(names, rest) or (
+            len(names) > 1 and not names[0].startswith(".") and _fits(names[1:], segments)
+        )
+    if not names or (names[0].startswith(".") and not head.startswith(".")):
+        return False
+    return fnmatch.fnmatchcase(names[0], head) and _fits(names[1:], rest)
+
+
+def _excludes(pattern: str, name: str) -> bool:
+    """Whether `exclude` refuses the file: by its name, or by its path if the pattern has a slash."""
+    parts = PurePosixPath(name).parts
+    wanted = PurePosixPath(pattern).parts
+    return _fits(parts, wanted) if "/" in pattern else fnmatch.fnmatchcase(parts[-1], pattern)
+
+
+class _Walk:
+    """Lists the files of a folder and of those below it, each linked folder once."""
+
+    def __init__(self, *, deep: bool, levels: int, on_error: OnError) -> None:
+        self._deep = deep
+        self._levels = levels
+        self._on_error = on_error
+        self._seen: set[tuple[int, int]] = set()
+
+    def files(
+        self, folder: str, *, hidden: bool, above: tuple[str, ...] = ()
+    ) -> Iterator[tuple[str, ...]]:
+        try:
+            with os.scandir(folder or os.curdir) as entries:
+                found = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+                status = os.stat(folder or os.curdir)  # noqa: PTH116  a str, as scandir takes
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            self._on_error(error)
+            return
+        if (status.st_dev, status.st_ino) in self._seen:
+            return
+        self._seen.add((status.st_dev, status.st_ino))
+        enter = self._deep or len(above) + 1 < self._levels
+        for entry in found:
+            names = (*above, entry.name)
+            if entry.name.startswith(".") and not hidden:
+                continue
+            if entry.is_dir():
+                if enter:
+                    yield from self.files(entry.path, hidden=hidden, above=names)
+            elif entry.is_file():
+                yield names

@@ -1,0 +1,263 @@
+"""The one way from a manifest's path to a resolved `Manifest`: every default applied, every source listed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchembed.core.model import (
+    Concurrency,
+    EngineKind,
+    EngineSpec,
+    Manifest,
+    OutputSpec,
+    Polling,
+    Video,
+)
+from batchembed.core.problems import ManifestError, Problem, Scalar
+from batchembed.manifest.between import across, partition_problems, widened
+from batchembed.manifest.check import check_shape, unique, version_problem
+from batchembed.manifest.document import Document, Value
+from batchembed.manifest.document import Path as Way
+from batchembed.manifest.load import load
+from batchembed.manifest.overrides import override
+from batchembed.manifest.schema import default_of, property_of
+from batchembed.manifest.sources import Listed, Note, absolute, listed
+from batchembed.manifest.videos import Resolver, Setting
+
+LOCAL_MODEL = "local-v1"
+REHEARSAL = ".rehearsal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """A manifest that can be run, and notes on what a person may not expect."""
+
+    manifest: Manifest
+    notes: tuple[str, ...]
+
+
+def read_manifest(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    rehearse: bool = False,
+    cores: int | None = None,
+) -> Resolved:
+    """Read, check and resolve the manifest at `path`. No video is opened.
+
+    Args:
+        path: the manifest; messages name it as given here.
+        overrides: `key=value`, as for `--set`.
+        rehearse: run a manifest written for the service on the local engine, under the same limits.
+        cores: how many there are, for `concurrency.workers`; None asks the system.
+
+    Raises:
+        InputMissingError: the manifest is not there, or can't be read.
+        ManifestError: with every problem of the manifest.
+    """
+    document = override(load(path), overrides)
+    problems = list(document.problems)
+    foreign = version_problem(document)
+    if foreign is not None:
+        raise ManifestError(unique([*problems, foreign], first=document.file))
+    shape, document = check_shape(document)
+    problems += shape
+    reading = _Reading(document, rehearse=rehearse, cores=cores or os.cpu_count() or 1)
+    problems += reading.problems()
+    if problems:
+        raise ManifestError(unique(problems, first=document.file))
+    return reading.resolved()
+
+
+class _Reading:
+    """One document on its way; its shape is right, as far as its values were not taken out."""
+
+    def __init__(self, document: Document, *, rehearse: bool, cores: int) -> None:
+        self._document = document
+        self._folder = posixpath.dirname(os.path.abspath(document.file))  # noqa: PTH100  links stay
+        self._cores = cores
+        self._written = self._engine()
+        self._rehearses = rehearse and self._written.kind is EngineKind.TWELVELABS
+        self._engine_spec = (
+            EngineSpec(kind=EngineKind.LOCAL, base_url=None, api_key_env=None)
+            if self._rehearses
+            else self._written
+        )
+        profile = self._setting_of("model_name", engine=self._written.kind)
+        self._profile = str(profile)
+        self._model = LOCAL_MODEL if self._rehearses else self._profile
+        self._videos: list[Video] = []
+        self._notes: list[str] = []
+
+    # -- problems
+
+    def problems(self) -> list[Problem]:
+        """Everything that is wrong beyond the shape; the videos are resolved on the way."""
+        setting = Setting(
+            engine=self._engine_spec.kind, model_name=self._model, profile=self._profile
+        )
+        resolver = Resolver(self._document, setting)
+        problems = [
+            *self._model_problems(),
+            *self._setting_problems(),
+            *resolver.default_problems(),
+        ]
+        for found in listed(self._document, self._folder):
+            match found:
+                case Note():
+                    self._notes.append(found.text)
+                case Problem():
+                    problems.append(found)
+                case Listed():
+                    video, wrong = resolver.resolve(found)
+                    problems += wrong
+                    if video is not None:
+                        self._videos.append(video)
+        problems += across(self._document, self._videos)
+        problems += partition_problems(self._document, self._partition_by(), self._videos)
+        return problems
+
+    def _model_problems(self) -> Iterator[Problem]:
+        way: Way = ("model_name",)
+        if "model_name" not in self._root():
+            return
+        if self._written.kind is EngineKind.LOCAL and self._profile != LOCAL_MODEL:
+            yield self._document.problem(
+                way,
+                f"{self._profile} is not computed by the engine local",
+                code="model_engine",
+                hint="write engine: twelvelabs, and rehearse it with --engine local",
+            )
+        if (
+            self._written.kind is EngineKind.TWELVELABS
+            and self._profile == LOCAL_MODEL
+            and self._document.at(("engine", "base_url")) is None
+        ):
+            yield self._document.problem(
+                way,
+                f"{LOCAL_MODEL} is not a model of the hosted service",
+                code="model_engine",
+                hint="write engine: local, or give the base_url of an engine of your own",
+            )
+
+    def _setting_problems(self) -> Iterator[Problem]:
+        polling = self._polling()
+        if polling.longest_wait_s < polling.first_wait_s:
+            written = (
+                "longest_wait_s"
+                if self._document.at(("polling", "longest_wait_s"))
+                else "first_wait_s"
+            )
+            yield self._document.problem(
+                ("polling", written),
+                f"longest_wait_s, {polling.longest_wait_s:g}, is less than first_wait_s, {polling.first_wait_s:g}",
+                code="range",
+                hint="set both",
+            )
+        path = self._document.at(("output", "path"))
+        if isinstance(path, str) and "://" in path and not path.startswith("s3://"):
+            yield self._document.problem(
+                ("output", "path"),
+                "the dataset can't be written there",
+                code="output_path",
+                hint="name a folder, or s3://bucket/prefix",
+            )
+
+    # -- values
+
+    def resolved(self) -> Resolved:
+        """The manifest; only without problems."""
+        floats = widened(self._videos)
+        videos = [_widen(video, floats) for video in self._videos] if floats else self._videos
+        if self._rehearses:
+            self._notes.append(
+                f"rehearsal: {LOCAL_MODEL} in place of {self._profile}, under its limits; written to "
+                f"{self._output().path}"
+            )
+        return Resolved(
+            manifest=Manifest(
+                file=os.path.abspath(self._document.file),  # noqa: PTH100  links stay as they are
+                name=self._name(),
+                engine=self._engine_spec,
+                model_name=self._model,
+                profile=self._profile,
+                videos=tuple(videos),
+                output=self._output(),
+                on_limit_violation=str(self._setting_of("on_limit_violation")),
+                on_rejected=str(self._setting_of("on_rejected")),
+                on_removed=str(self._setting_of("on_removed")),
+                concurrency=self._concurrency(),
+                polling=self._polling(),
+            ),
+            notes=tuple(self._notes),
+        )
+
+    def _root(self) -> Mapping[str, Value]:
+        return self._document.value if isinstance(self._document.value, dict) else {}
+
+    def _setting_of(self, *way: str, engine: EngineKind | None = None) -> Value:
+        """The value at `way`, or its default. A key that is present counts, whatever it holds."""
+        *above, key = way
+        holder = self._document.at(tuple(above))
+        if isinstance(holder, dict) and key in holder:
+            return holder[key]
+        return default_of(*way, engine=engine or self._engine_spec.kind)
+
+    def _number(self, *way: str) -> float:
+        value = self._setting_of(*way)
+        return float(value) if isinstance(value, int | float) else 0.0
+
+    def _engine(self) -> EngineSpec:
+        written = self._document.at(("engine",))
+        kind = written.get("kind") if isinstance(written, dict) else written
+        if kind != EngineKind.TWELVELABS:
+            return EngineSpec(kind=EngineKind.LOCAL, base_url=None, api_key_env=None)
+        hosted = EngineKind.TWELVELABS
+        return EngineSpec(
+            kind=hosted,
+            base_url=str(self._setting_of("engine", "base_url", engine=hosted)),
+            api_key_env=str(self._setting_of("engine", "api_key_env", engine=hosted)),
+        )
+
+    def _name(self) -> str:
+        name = self._root().get("name")
+        return name if isinstance(name, str) else Path(self._document.file).stem
+
+    def _partition_by(self) -> tuple[str, ...]:
+        keys = self._setting_of("output", "partition_by")
+        return tuple(str(key) for key in keys) if isinstance(keys, list) else ()
+
+    def _output(self) -> OutputSpec:
+        written = str(self._document.at(("output", "path")))
+        path = written if "://" in written else posixpath.normpath(absolute(self._folder, written))
+        return OutputSpec(
+            path=path.rstrip("/") + REHEARSAL if self._rehearses else path,
+            partition_by=self._partition_by(),
+            publish_every_s=self._number("output", "publish_every_s"),
+        )
+
+    def _concurrency(self) -> Concurrency:
+        counts: dict[str, int] = {}
+        for key in property_of("concurrency")["properties"]:
+            value = self._setting_of("concurrency", key)
+            counts[key] = int(value) if isinstance(value, int | float) else self._cores
+        return Concurrency(**counts)
+
+    def _polling(self) -> Polling:
+        return Polling(
+            first_wait_s=self._number("polling", "first_wait_s"),
+            longest_wait_s=self._number("polling", "longest_wait_s"),
+            deadline_s=self._number("polling", "deadline_s"),
+        )
+
+
+def _widen(video: Video, floats: Mapping[str, type[float]]) -> Video:
+    metadata: dict[str, Scalar] = {
+        key: float(value) if key in floats else value for key, value in video.metadata.items()
+    }
+    return dataclasses.replace(video, metadata=metadata)

@@ -1,0 +1,240 @@
+"""What the entries of a manifest name: files, URLs, globs and tables, as one list of videos."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import posixpath
+import unicodedata
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+from urllib.parse import urlsplit
+
+from batchembed.core.model import FileSource, Source, UrlSource, public_url
+from batchembed.core.problems import Place, Problem
+from batchembed.manifest.document import Document, Path, Value
+from batchembed.manifest.globs import matches
+from batchembed.manifest.schema import PARAMETERS
+from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
+
+#: The keys of an entry that a video inherits.
+GIVEN = (*PARAMETERS, "metadata", "skip")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """One video that the manifest names, before defaults.
+
+    `given` has the parameters, `metadata` and `skip` as far as they are written for it; `places`
+    says where, by key, with `metadata.<key>` for metadata.
+    """
+
+    source: Source
+    video_id: str
+    given: Mapping[str, Value]
+    place: Place
+    places: Mapping[str, Place]
+
+
+class Note(NamedTuple):
+    """Something a person may want to know, and that is not wrong."""
+
+    text: str
+
+
+Found: TypeAlias = Listed | Problem | Note
+
+
+def listed(document: Document, folder: str) -> Iterator[Found]:
+    """Every video of the manifest, in order, with the problems and notes met on the way.
+
+    The document must have the manifest's shape. Relative paths are taken from `folder`. A file
+    named by `video_file` is left out of every glob and table.
+    """
+    entries = document.at(("videos",))
+    if not isinstance(entries, list):
+        return
+    files = [entry.get("video_file") for entry in entries if isinstance(entry, dict)]
+    named = frozenset(absolute(folder, path) for path in files if isinstance(path, str))
+    for at, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            continue
+        yield from _Entry(document, folder, ("videos", at), entry, named).videos()
+
+
+def absolute(folder: str, path: str) -> str:
+    """The path from `folder` on, without resolving links; `..` is kept for the system to resolve."""
+    whole = posixpath.join(folder, path)
+    return whole if ".." in path.split("/") else posixpath.normpath(whole)
+
+
+def path_id(folder: str, path: str) -> str:
+    """The id of a file without one: its path relative to the manifest's folder."""
+    return unicodedata.normalize("NFC", posixpath.relpath(posixpath.join(folder, path), folder))
+
+
+def given_at(
+    document: Document, path: Path, entry: Mapping[str, Value]
+) -> tuple[dict[str, Value], dict[str, Place]]:
+    """What `entry` says of its videos, and where."""
+    given = {key: entry[key] for key in GIVEN if key in entry}
+    places = {key: document.place((*path, key)) for key in given}
+    metadata = given.get("metadata")
+    for key in metadata if isinstance(metadata, dict) else ():
+        places[f"metadata.{key}"] = document.place((*path, "metadata", key))
+    return given, places
+
+
+def url_fault(url: str) -> str | None:
+    """What is wrong with a video's URL."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError as error:
+        return f"this is not a URL: {error}"
+    if parts.scheme not in {"http", "https"}:
+        return "a video_url begins with https:// or http://"
+    if not host:
+        return "the URL names no host"
+    if any(character.isspace() for character in url):
+        return "a URL has no spaces"
+    return None
+
+
+class _Entry:
+    """One entry of `videos`."""
+
+    def __init__(
+        self,
+        document: Document,
+        folder: str,
+        path: Path,
+        entry: Mapping[str, Value],
+        named: frozenset[str],
+    ) -> None:
+        self._document = document
+        self._folder = folder
+        self._path = path
+        self._entry = entry
+        self._named = named
+        self._place = document.place(path)
+        self._given, self._places = given_at(document, path, entry)
+
+    def videos(self) -> Iterator[Found]:
+        entry = self._entry
+        kind = next((k for k in ("video_file", "video_url", "glob", "table") if k in entry), None)
+        value = entry.get(kind) if kind is not None else None
+        if kind is None or not isinstance(value, str):
+            return
+        place = self._document.place((*self._path, kind))
+        match kind:
+            case "video_file":
+                yield self._video(self._file(value), kind, place)
+            case "video_url":
+                fault = url_fault(value)
+                if fault is None:
+                    yield self._video(UrlSource(url=value), kind, place)
+                else:
+                    hint = "such as https://example.com/a.mp4"
+                    yield self._document.problem_at(place, fault, code="url", hint=hint)
+            case "glob":
+                yield from self._glob(value, place)
+            case _:
+                yield from self._table(value, place)
+
+    def _is_named(self, source: Source) -> bool:
+        """Whether an entry of its own names the file."""
+        return isinstance(source, FileSource) and source.path in self._named
+
+    def _file(self, path: str) -> FileSource:
+        return FileSource(path=absolute(self._folder, path), shown=path)
+
+    def _video(self, source: Source, kind: str, place: Place) -> Listed:
+        places = {**self._places, kind: place}
+        video_id = self._entry.get("id")
+        if isinstance(video_id, str):
+            places["id"] = self._document.place((*self._path, "id"))
+        else:
+            video_id = self._own_id(source)
+        return Listed(
+            source=source, video_id=video_id, given=self._given, place=self._place, places=places
+        )
+
+    def _own_id(self, source: Source) -> str:
+        if isinstance(source, UrlSource):
+            return unicodedata.normalize("NFC", public_url(source.url))
+        return path_id(self._folder, source.shown)
+
+    def _glob(self, pattern: str, place: Place) -> Iterator[Found]:
+        errors: list[OSError] = []
+        exclude = self._entry.get("exclude")
+        refused = (
+            [word for word in exclude if isinstance(word, str)] if isinstance(exclude, list) else []
+        )
+        found = matches(self._folder, pattern, refused, errors.append)
+        for error in errors:
+            message = f"the folder {os.fsdecode(error.filename)} can't be read: {error.strerror}"
+            yield self._document.problem_at(place, message, code="glob_unreadable")
+        if not found and not errors:
+            hint = "patterns are relative to the manifest's folder, and * stays within one folder"
+            message = f"no file matches {pattern}"
+            yield self._document.problem_at(place, message, code="glob_empty", hint=hint)
+        for name in found:
+            source = self._file(name)
+            if not self._is_named(source):
+                yield self._video(source, "glob", place)
+
+    def _table(self, name: str, place: Place) -> Iterator[Found]:
+        columns = self._entry.get("columns")
+        wanted = self._entry.get("metadata_columns")
+        spec = TableSpec(
+            path=absolute(self._folder, name),
+            shown=name,
+            columns={key: str(to) for key, to in columns.items()}
+            if isinstance(columns, dict)
+            else {},
+            metadata=tuple(str(key) for key in wanted) if isinstance(wanted, list) else (),
+        )
+        try:
+            for row in read_table(spec):
+                yield from self._row(row, name)
+        except TableError as error:
+            yield self._document.problem_at(place, str(error), code=error.code, hint=error.hint)
+
+    def _row(self, row: Row | RowFault | str, table: str) -> Iterator[Found]:
+        if isinstance(row, str):
+            yield Note(row)
+            return
+        at = Place(file=table, line=row.line, column=0, path="$")
+        if isinstance(row, RowFault):
+            where = dataclasses.replace(at, path=f"$.{row.key}" if row.key else "$")
+            yield Problem(place=where, message=row.message, code=row.code, hint=row.hint)
+            return
+        video = self._row_video(row, at)
+        if isinstance(video, Problem) or not self._is_named(video.source):
+            yield video
+
+    def _row_video(self, row: Row, at: Place) -> Listed | Problem:
+        values = row.values
+        source: Source
+        if "video_file" in values:
+            source = self._file(str(values["video_file"]))
+        else:
+            url = str(values["video_url"])
+            fault = url_fault(url)
+            if fault is not None:
+                where = dataclasses.replace(at, path="$.video_url")
+                return Problem(place=where, message=fault, code="url")
+            source = UrlSource(url=url)
+        given = {**self._given, **{key: values[key] for key in GIVEN if key in values}}
+        shared = self._given.get("metadata")
+        own = {**(shared if isinstance(shared, dict) else {}), **row.metadata}
+        given["metadata"] = own
+        places = dict(self._places)
+        for key in values:
+            places[key] = dataclasses.replace(at, path=f"$.{key}")
+        for key in row.metadata:
+            places[f"metadata.{key}"] = dataclasses.replace(at, path=f"$.{key}")
+        video_id = str(values["id"]) if "id" in values else self._own_id(source)
+        return Listed(source=source, video_id=video_id, given=given, place=at, places=places)
