@@ -7,6 +7,7 @@ seconds from the container's start.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -146,7 +147,9 @@ class _Pass:
         try:
             frames = self._video.decode(packet)
         except av.error.InvalidDataError as error:
-            raise UndecodableError(self._broken_off("a packet can't be decoded")) from error
+            raise UndecodableError(
+                self._reason("video_damaged", "a packet can't be decoded")
+            ) from error
         for frame in frames:
             seconds = self._seconds(frame)
             if seconds is None:
@@ -179,22 +182,23 @@ class _Pass:
     def _check_end(self, end: Fraction) -> None:
         """A file that was cut off decodes without an error; only its frames end too early."""
         if self._last is None:
-            raise UndecodableError(self._broken_off("no frame can be decoded"))
+            raise UndecodableError(self._reason("video_damaged", "no frame can be decoded"))
         promised = min(end, self._promised_end() or end)
         if promised - self._last > max(Fraction(_MISSING_TAIL_SEC), 2 * self._frame_sec):
-            raise UndecodableError(self._broken_off("it breaks off"))
+            raise UndecodableError(self._reason("video_truncated", "the video breaks off"))
 
     def _promised_end(self) -> Fraction | None:
         """Where the headers say that the pictures end: sound may be longer."""
         if not self._video.duration or self._video.time_base is None:
-            return None
+            return _matroska_duration(self._video.metadata.get("DURATION", ""))
         start = (self._video.start_time or 0) * self._video.time_base - self._zero
         return start + self._video.duration * self._video.time_base
 
-    def _broken_off(self, what: str) -> Reason:
+    def _reason(self, code: str, what: str) -> Reason:
+        """Why it ends here, with how much was decoded."""
         decoded = float(max(self._last or Fraction(0), Fraction(0)))
         return Reason(
-            code="video_truncated",
+            code=code,
             message=f"{what}: decoded up to {decoded:.2f} s of "
             f"{self._cutting.whole.end_offset_sec:.2f} s",
             value=round(decoded, 3),
@@ -265,3 +269,11 @@ def _frame_sec(video: av.video.stream.VideoStream) -> Fraction:
     """Seconds that a frame is on screen, as far as the headers tell."""
     rate = video.average_rate or video.guessed_rate
     return 1 / Fraction(rate) if rate else Fraction(0)
+
+
+def _matroska_duration(text: str) -> Fraction | None:
+    """Seconds of a tag such as `00:00:07.064000000`: Matroska has no other place for a track's."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", text)
+    if match is None:
+        return None
+    return Fraction(int(match[1]) * 3600 + int(match[2]) * 60) + Fraction(match[3])

@@ -14,12 +14,13 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
 
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import EmbedFailed, EmbedPlan, embed
+from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan, embed
 from batchembed.engine.encoders import Encoder
 from batchembed.engine.encoders.local_v1.model_file import ModelFileError
 from batchembed.engine.messages import Done, Failed, Ready, done, read_request, send_answer
@@ -38,8 +39,17 @@ _FAULTS = (
 )
 
 
-def main(argv: Sequence[str]) -> int:
-    """Serve the socket until the parent closes it. Returns the exit code."""
+Embed: TypeAlias = Callable[[BinaryIO, EmbedPlan, Encoder], Embedded]
+
+
+def main(argv: Sequence[str], load: Callable[[], Encoder], embed_one: Embed = embed) -> int:
+    """Serve the socket until the parent closes it. Returns the exit code.
+
+    Args:
+        argv: socket, limit of memory in bytes, id of the parent.
+        load: gives the model; called once the limits stand.
+        embed_one: what is done with each video.
+    """
     parser = argparse.ArgumentParser(prog="batchembed.engine.worker")
     parser.add_argument("descriptor", type=int)
     parser.add_argument("memory_bytes", type=int)
@@ -49,12 +59,12 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with socket.socket(fileno=asked.descriptor) as connection:
         try:
-            encoder = load_encoder()
+            encoder = load()
         except (ImportError, MemoryError, ModelFileError, *_FAULTS) as error:
             send_answer(connection, Failed(_start_failure(error)))
             return 1
         send_answer(connection, Ready())
-        serve(connection, encoder)
+        serve(connection, encoder, embed_one)
     return 0
 
 
@@ -80,20 +90,20 @@ def load_encoder() -> Encoder:
     return encoder
 
 
-def serve(connection: socket.socket, encoder: Encoder) -> None:
+def serve(connection: socket.socket, encoder: Encoder, embed_one: Embed) -> None:
     """Answer requests until the parent closes, or a video failed: then a new process follows."""
     while (request := read_request(connection)) is not None:
         plan, descriptor = request
-        answer = _embed(descriptor, plan, encoder)
+        answer = _answer(descriptor, plan, encoder, embed_one)
         send_answer(connection, answer)
         if isinstance(answer, Failed):
             return
 
 
-def _embed(descriptor: int, plan: EmbedPlan, encoder: Encoder) -> Done | Failed:
+def _answer(descriptor: int, plan: EmbedPlan, encoder: Encoder, embed_one: Embed) -> Done | Failed:
     try:
         with os.fdopen(descriptor, "rb", buffering=0) as file:
-            return done(embed(file, plan, encoder))
+            return done(embed_one(file, plan, encoder))
     except EmbedFailed as failure:
         if _ran_out_of_memory(failure):
             return Failed(_memory_failure())
@@ -141,4 +151,4 @@ def _start_failure(error: BaseException) -> Reason:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    raise SystemExit(main(sys.argv[1:], load_encoder))

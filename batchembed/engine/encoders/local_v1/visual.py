@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from onnxruntime.capi.onnxruntime_pybind11_state import Fail as _Fail
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException as _RuntimeException
 
-
 FEATURES = 1280
 BATCH = 4
 #: The area of a frame as the network sees it: that of a square of 224 pixels.
