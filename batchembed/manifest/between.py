@@ -35,7 +35,7 @@ def across(document: Document, videos: Sequence[Video]) -> Iterator[Problem]:
                 "give one of the two an id of its own" if "id" in video.places else "give it an id"
             )
             message = (
-                f"the id {video.video_id} is taken by {_where(first.place_of('id'), document)}"
+                f"the id {video.video_id} is used already {_where(first.place_of('id'), document)}"
             )
             yield document.problem_at(video.place_of("id"), message, code="video_id", hint=hint)
         elif same is not video:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from batchembed.core.problems import Problem
 from batchembed.manifest import schema
-from batchembed.manifest.document import Document, Path, Value, describe
+from batchembed.manifest.document import Document, Path, Value, word
 from batchembed.manifest.explain import Fault, explain
 
 VERSION = 1
@@ -28,7 +28,7 @@ def version_problem(document: Document) -> Problem | None:
         return None
     return document.problem(
         ("version",),
-        f"version {describe(version)} is not known here; this batchembed reads version {VERSION}",
+        f"version {word(version)} is not known here; this batchembed reads version {VERSION}",
         code="version",
         hint=f"write `version: {VERSION}`, or use the batchembed that the manifest was written for",
     )

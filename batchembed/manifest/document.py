@@ -13,6 +13,8 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 Path: TypeAlias = tuple[str | int, ...]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile(r"(?<=://)[^\s/@\"']+(?=@)|(?<=[?#])[^\s\"']+")
+_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"']+")
 _LONGEST_KEY = 40
 
 #: The name of the file in a place on the command line.
@@ -35,7 +37,7 @@ class Document:
     """
 
     file: str
-    lines: tuple[str, ...]
+    lines: tuple[str, ...]  #: redacted
     value: Value
     marks: Mapping[Path, Mark]  #: of each value
     keys: Mapping[Path, Mark]  #: of each key, by the path of its value
@@ -85,6 +87,13 @@ class Document:
         return not self.blind or not any(path[:end] in self.blind for end in range(len(path) + 1))
 
 
+def redacted(text: str) -> str:
+    """The text with users and signatures of URLs starred out, each character by one."""
+    return _URL.sub(
+        lambda url: _SECRET.sub(lambda word: "*" * len(word.group()), url.group()), text
+    )
+
+
 def show(path: Sequence[str | int]) -> str:
     """The path as `$.videos[3].id`."""
     words = ["$"]
@@ -109,16 +118,16 @@ def describe(value: object) -> str:
         case int() | float():
             return f"the number {value}"
         case str():
-            short = value if len(value) <= _LONGEST_KEY else f"{value[:_LONGEST_KEY]}..."
-            return f'the text "{short}"'
+            return f'the text "{word(redacted(value))}"'
         case list():
-            words = ", ".join(_word(item) for item in value[:4])
+            words = ", ".join(word(item) for item in value[:4])
             return f"the list [{words}{', ...' if len(value) > 4 else ''}]"
         case _:
             return "a mapping"
 
 
-def _word(value: object) -> str:
+def word(value: object) -> str:
+    """The value as one would write it, cut short."""
     match value:
         case str():
             return value if len(value) <= _LONGEST_KEY else f"{value[:_LONGEST_KEY]}..."

@@ -15,7 +15,7 @@ import yaml
 
 from batchembed.core.problems import ManifestError, Place, Problem
 from batchembed.errors import InputMissingError
-from batchembed.manifest.document import Document, Mark, Path, Value, describe, show
+from batchembed.manifest.document import Document, Mark, Path, Value, describe, redacted, show
 from batchembed.manifest.scalars import CONTROL, ScalarError, named, plain
 
 MAX_BYTES = 8 * 2**20
@@ -61,7 +61,7 @@ def load_text(text: str, file: str) -> Document:
         ManifestError: as for `load`.
     """
     text = text.removeprefix("\ufeff")
-    lines = tuple(_BREAK.split(text))
+    lines = tuple(_BREAK.split(redacted(text)))
     return _Reader(file, text, lines).read()
 
 
