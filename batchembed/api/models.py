@@ -42,7 +42,11 @@ class TasksStatusResponseVideoEmbedding(
 
 
 class TaskError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why a task failed. The v1 documents have no such field; it is read where a server gives it."""
+    """Why a task failed, or what to know of it.
+
+    The v1 documents have no such field: it is read where a server gives it, as the embedded
+    engine does.
+    """
 
     code: str | None = None
     message: str | None = None
@@ -56,6 +60,7 @@ class TasksStatusResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     status: str | None = None
     video_embedding: TasksStatusResponseVideoEmbedding | None = None
     error: TaskError | None = None
+    warnings: list[TaskError] | None = None
 
 
 class AudioSegment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

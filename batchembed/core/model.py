@@ -114,7 +114,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileIdentity:
-    """What changes when a file's bytes may have changed: the key of everything remembered of it."""
+    """What is the same as long as a file's bytes are: the key of everything remembered of it.
+
+    `ctime_ns` is there because `mtime_ns` can be set back.
+    """
 
     path: str
     dev: int

@@ -29,6 +29,7 @@ from batchembed.api.models import (
     VideoEmbeddingTask,
     VideoSegment,
 )
+from batchembed.core.problems import Reason
 from batchembed.engine.faults import Fault
 from batchembed.engine.service import Engine
 from batchembed.engine.tasks import Task
@@ -89,7 +90,8 @@ class _Endpoints:
                 model_name=task.parameters.model_name,
                 status=task.status,
                 video_embedding=TasksStatusResponseVideoEmbedding(metadata=_metadata(task)),
-                error=_error(task),
+                error=None if task.error is None else _told(task.error),
+                warnings=[_told(warning) for warning in task.warnings] or None,
             )
         )
 
@@ -211,10 +213,8 @@ def _metadata(task: Task) -> VideoEmbeddingMetadata:
     )
 
 
-def _error(task: Task) -> TaskError | None:
-    return (
-        None if task.error is None else TaskError(code=task.error.code, message=task.error.message)
-    )
+def _told(reason: Reason) -> TaskError:
+    return TaskError(code=reason.code, message=reason.message)
 
 
 def _listed(task: Task) -> VideoEmbeddingTask:

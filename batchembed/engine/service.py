@@ -10,25 +10,41 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Protocol, Self
 
 import msgspec
 
 from batchembed.api.models import CreateForm, Upload
 from batchembed.core.model import Facts, Parameters
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import EmbedFailed, EmbedPlan
+from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
 from batchembed.engine.faults import Fault
-from batchembed.engine.pool import Expected, WorkerPool
+from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
 from batchembed.engine.requests import MODEL_NAME, read_form
 from batchembed.engine.tasks import SourceFile, Task, TaskTable
 from batchembed.media.identity import sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
+from batchembed.media.unreadable import UnreadableVideoError
 
 _COPY_CHUNK = 1 << 20
+
+
+class Workers(Protocol):
+    """Where videos are embedded: the one seam for scale."""
+
+    def submit(
+        self, path: str, plan: EmbedPlan, *, deadline_s: float, expect: Expected | None = None
+    ) -> Future[Embedded]:
+        """Have the video at `path` embedded; the future may hold `EmbedFailed`."""
+        ...
+
+    def close(self) -> None:
+        """End what is at work; its futures get `PoolClosedError`."""
+        ...
 
 
 class Engine:
@@ -39,13 +55,13 @@ class Engine:
         folder: Path,
         *,
         workers: int,
-        pool: WorkerPool | None = None,
+        pool: Workers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder = folder
         self._uploads = folder / "uploads"
         self._workers = workers
-        self._pool = pool or WorkerPool(workers)
+        self._pool: Workers = pool or WorkerPool(workers)
         self._clock = clock
         self._queue: list[tuple[float, str, Task]] = []
         self._waiting = asyncio.Condition()
@@ -81,7 +97,10 @@ class Engine:
         upload = form.upload
         if upload is None:  # read_form refuses it; mypy can't know
             raise Fault(400, "parameter_not_provided", "The video_file parameter is required.")
-        source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
+        try:
+            source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
+        except UnreadableVideoError as error:
+            raise Fault(400, error.reason.code, error.reason.message) from error
         task = Task(
             task_id=secrets.token_hex(12),
             status="processing",
@@ -188,6 +207,8 @@ class Engine:
             await asyncio.to_thread(self.tasks.finish, task, embedded)
         except EmbedFailed as failure:
             await asyncio.to_thread(self.tasks.fail, task, failure.reason)
+        except PoolClosedError:
+            return  # the engine ends: the task goes on when it is opened again
         self._discard(source)
 
 
@@ -204,7 +225,7 @@ def _as_created(source: SourceFile) -> SourceFile | None:
             return source
         if sha256_file(source.path) != source.sha256:
             return None
-    except OSError:
+    except (OSError, UnreadableVideoError):
         return None
     return msgspec.structs.replace(
         source,

@@ -60,6 +60,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     request_digest: str
     idempotency_key: str | None = None
     error: Reason | None = None
+    warnings: tuple[Reason, ...] = ()
 
 
 class _StoredResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -210,7 +211,14 @@ class TaskTable:
             os.fsync(sink.fileno())
         temporary.replace(path)
         _sync_folder(self._results)
-        self._end(msgspec.structs.replace(task, status="ready", duration_sec=embedded.duration_sec))
+        self._end(
+            msgspec.structs.replace(
+                task,
+                status="ready",
+                duration_sec=embedded.duration_sec,
+                warnings=embedded.warnings,
+            )
+        )
 
     def fail(self, task: Task, reason: Reason) -> None:
         """Call a task failed, for this reason."""

@@ -6,29 +6,14 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
 from io import FileIO
 from pathlib import PurePath
 
+from batchembed.core.model import FileIdentity
 from batchembed.core.problems import Reason
 from batchembed.media.unreadable import UnreadableVideoError, broken, missing, no_access
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileIdentity:
-    """What is the same as long as a file's bytes are: the key under which its hash is kept.
-
-    `ctime_ns` is there because `mtime_ns` can be set back.
-    """
-
-    path: str
-    dev: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
-    ctime_ns: int
 
 
 def open_regular(path: str) -> FileIO:

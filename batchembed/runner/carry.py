@@ -109,11 +109,12 @@ class Carrier:
                         if pending is not None:
                             return Carried(entry=self.entries[job.job_key], pending=pending)
                     case Wait(task_id=task_id):
-                        pending = await self._wait(job, task_id)
+                        pending, told = await self._wait(job, task_id)
+                        warnings += told
                         if pending is not None:
                             return Carried(entry=self.entries[job.job_key], pending=pending)
                     case Collect(task_id=task_id):
-                        warnings = await self._collect(job, task_id)
+                        warnings += await self._collect(job, task_id)
                     case unreachable:
                         assert_never(unreachable)
             except StoppedError:
@@ -197,7 +198,8 @@ class Carrier:
             )
         return TaskId(answer.id or "")
 
-    async def _wait(self, job: Job, task_id: TaskId) -> Reason | None:
+    async def _wait(self, job: Job, task_id: TaskId) -> tuple[Reason | None, tuple[Reason, ...]]:
+        """Poll until the task has ended. Why it has not, if so, and what the service warns of."""
         entry = self.entries[job.job_key]
         spent = self.clock() - (entry.submitted_at or self.clock())
         policy = PollPolicy(
@@ -210,14 +212,15 @@ class Carrier:
                 self.service.client.wait_for_done(task_id, policy=policy)
             )
         except ApiTimeoutError as error:
-            return Reason(
+            late = Reason(
                 code="task_deadline",
                 message=str(error),
                 hint="the task is kept: the next run looks at it again",
             )
+            return late, ()
         except NotFoundError as error:
             await self._lose(entry, error)
-            return None
+            return None, ()
         if answer.status == "ready":
             await self._move(replace(entry, state=State.READY), old=State.PROCESSING)
         else:
@@ -225,7 +228,10 @@ class Carrier:
                 replace(entry, state=State.FAILED, reason=_task_failure(answer)),
                 old=State.PROCESSING,
             )
-        return None
+        return None, tuple(
+            Reason(code=told.code or "task_warning", message=told.message or "")
+            for told in answer.warnings or ()
+        )
 
     async def _collect(self, job: Job, task_id: TaskId) -> tuple[Reason, ...]:
         """Retrieve, check and stage. An answer that breaks a check is kept: it was paid for."""

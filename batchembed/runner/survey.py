@@ -28,6 +28,7 @@ from batchembed.core.rules import options_absent
 from batchembed.media.identity import identify, sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
+from batchembed.media.unreadable import UnreadableVideoError
 from batchembed.store.ledger import KnownFile
 
 
@@ -74,7 +75,10 @@ def read_file(path: str, known: KnownFile | None, *, hashed: bool) -> KnownFile 
     if known is None or known.identity != identity:
         known = KnownFile(identity=identity, facts=probe(path))
     if hashed and known.sha256 is None and isinstance(known.facts, Facts):
-        known = msgspec.structs.replace(known, sha256=sha256_file(path))
+        try:
+            known = msgspec.structs.replace(known, sha256=sha256_file(path))
+        except UnreadableVideoError as error:
+            return error.reason
     return known
 
 

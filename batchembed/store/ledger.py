@@ -121,10 +121,11 @@ class SqliteLedger:
 
     def entries(self) -> dict[JobKey, Entry]:
         """Every entry."""
-        return {
-            entry.job_key: entry
-            for entry in (_entry(row) for row in self._db.execute(queries()["all_entries"]))
-        }
+        rows = self._db.execute(queries()["all_entries"])
+        try:
+            return {entry.job_key: entry for entry in map(_entry, rows)}
+        except ValueError as error:
+            raise LedgerError(f"an entry of the ledger {self._path} is damaged: {error}") from error
 
     def add(self, key: JobKey, *, now: float) -> None:
         """Put a job in as planned; an entry that exists stays as it is."""
@@ -149,7 +150,11 @@ class SqliteLedger:
 
     def files(self) -> dict[str, KnownFile]:
         """Every remembered file, by path."""
-        return {row[0]: _known_file(row) for row in self._db.execute(queries()["all_files"])}
+        rows = self._db.execute(queries()["all_files"])
+        try:
+            return {row[0]: _known_file(row) for row in rows}
+        except ValueError as error:
+            raise LedgerError(f"a file of the ledger {self._path} is damaged: {error}") from error
 
     def remember(self, known: KnownFile) -> None:
         """Keep what reading a file told."""
@@ -221,7 +226,8 @@ def _known_file(row: tuple[Any, ...]) -> KnownFile:
     stored = msgspec.json.decode(told, type=_StoredFacts)
     facts = stored.facts or stored.reason
     if facts is None:
-        raise LedgerError(f"the ledger's row of {path} is damaged")
+        msg = f"nothing is told of {path}"
+        raise ValueError(msg)
     return KnownFile(
         identity=FileIdentity(
             path=path,

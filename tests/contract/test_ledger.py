@@ -1,0 +1,106 @@
+"""One behaviour for every ledger: the SQLite file, and the fake that unit tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId
+from batchembed.core.problems import Reason
+from batchembed.core.states import Entry, Staged, State
+from batchembed.store.ledger import KnownFile, Ledger, SqliteLedger
+from tests.support.fakes import MemoryLedger
+
+KEY = JobKey("k" * 64)
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    if request.param == "memory":
+        yield MemoryLedger()
+        return
+    opened = SqliteLedger(tmp_path / "ledger.sqlite")
+    yield opened
+    opened.close()
+
+
+def entry(state: State, **parts: object) -> Entry:
+    return Entry(job_key=KEY, state=state, attempt=1, **parts)  # type: ignore[arg-type]
+
+
+def test_a_new_job_is_planned_and_stays_what_it_is(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+    ledger.move(entry(State.SUBMITTING), old=State.PLANNED)
+    ledger.add(KEY, now=2.0)
+
+    assert ledger.entries() == {KEY: entry(State.SUBMITTING)}
+
+
+def test_a_job_keeps_everything_on_its_way(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+    staged = Staged(file="f", rows=(("audio", 1), ("visual-text", 2)), sha256="s")
+    reason = Reason(code="c", message="m", field="f", value=1.5, limit=True, hint=None)
+    way = [
+        entry(State.SUBMITTING, reason=reason),
+        entry(State.PROCESSING, task_id=TaskId("t"), submitted_at=3.25),
+        entry(State.READY, task_id=TaskId("t")),
+        entry(State.STAGED, task_id=TaskId("t"), staged=staged),
+        entry(State.COMMITTED, task_id=TaskId("t"), staged=staged, commit=7, updated_at=9.5),
+    ]
+
+    for old, new in zip([State.PLANNED, *(step.state for step in way)], way, strict=False):
+        assert ledger.move(new, old=old)
+        assert ledger.entries()[KEY] == new
+
+
+def test_a_move_from_another_state_changes_nothing(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+    before = ledger.entries()
+
+    assert not ledger.move(entry(State.READY, task_id=TaskId("t")), old=State.PROCESSING)
+    assert ledger.entries() == before
+
+
+def test_a_move_that_the_table_lacks_is_refused(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+
+    with pytest.raises(ValueError, match="can't go from planned to committed"):
+        ledger.move(
+            entry(State.COMMITTED, staged=Staged(file="f", rows=(), sha256="s"), commit=1),
+            old=State.PLANNED,
+        )
+
+
+def test_an_older_attempt_does_not_move_a_newer_one(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+    ledger.move(replace(entry(State.SUBMITTING), attempt=2), old=State.PLANNED)
+
+    assert not ledger.move(entry(State.UNKNOWN), old=State.SUBMITTING)
+
+
+@pytest.mark.parametrize("sha256", [None, "ab" * 32])
+def test_what_a_file_told_is_kept(ledger: Ledger, sha256: str | None) -> None:
+    identity = FileIdentity(
+        path="/v/é.mp4", dev=1, inode=2**40, size_bytes=3, mtime_ns=2**62, ctime_ns=5
+    )
+    facts = Facts(
+        width=640,
+        height=360,
+        aspect_ratio=1.7778,
+        rotation=90,
+        duration_sec=5.312,
+        size_bytes=3,
+        frame_rate=None,
+        format_name="mov",
+        video_codec="h264",
+        audio_codec=None,
+    )
+    broken = Reason(code="video_file_broken", message="m")
+
+    for told in (facts, broken):
+        known = KnownFile(identity=identity, facts=told, sha256=sha256)
+        ledger.remember(known)
+        assert ledger.files() == {"/v/é.mp4": known}

@@ -1,0 +1,117 @@
+"""The ledger as a file: durable settings, versions, damage, and the thread before it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from batchembed.core.model import JobKey, TaskId
+from batchembed.core.states import Entry, State
+from batchembed.errors import LedgerError, LockedError
+from batchembed.store.ledger import Ledger, LedgerThread, SqliteLedger
+from batchembed.store.lock import run_lock
+
+
+def test_an_acknowledged_move_is_in_the_file_for_another_connection(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    async def work() -> dict[JobKey, Entry]:
+        async with LedgerThread(path) as ledger:
+            await ledger.do(lambda opened: opened.add(JobKey("k"), now=1.0))
+            reader = SqliteLedger(path, read_only=True)
+            seen = reader.entries()
+            reader.close()
+            return seen
+
+    assert set(asyncio.run(work())) == {"k"}
+
+
+def test_many_callers_share_transactions_and_each_gets_its_own_answer(tmp_path: Path) -> None:
+    async def work() -> list[bool]:
+        async with LedgerThread(tmp_path / "ledger.sqlite") as ledger:
+
+            def add_and_move(number: int, opened: Ledger) -> bool:
+                key = JobKey(f"{number:04}")
+                opened.add(key, now=1.0)
+                entry = Entry(job_key=key, state=State.SUBMITTING, attempt=1)
+                return opened.move(entry, old=State.PLANNED)
+
+            return await asyncio.gather(
+                *(ledger.do(lambda opened, n=n: add_and_move(n, opened)) for n in range(500))  # type: ignore[misc]
+            )
+
+    assert asyncio.run(work()) == [True] * 500
+
+
+def test_a_defect_in_one_call_is_its_callers_alone(tmp_path: Path) -> None:
+    async def work() -> None:
+        async with LedgerThread(tmp_path / "ledger.sqlite") as ledger:
+            await ledger.do(lambda opened: opened.add(JobKey("k"), now=1.0))
+            wrong = Entry(job_key=JobKey("k"), state=State.READY, attempt=1, task_id=TaskId("t"))
+            with pytest.raises(ValueError, match="can't go"):
+                await ledger.do(lambda opened: opened.move(wrong, old=State.PLANNED))
+            assert set(await ledger.do(lambda opened: opened.entries())) == {"k"}
+
+    asyncio.run(work())
+
+
+def test_the_file_is_durable_and_says_whose_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    SqliteLedger(path).close()
+
+    with sqlite3.connect(path) as db:
+        assert db.execute("PRAGMA application_id").fetchone()[0] == int.from_bytes(b"bbl1")
+        assert db.execute("PRAGMA journal_mode").fetchone()[0] != "wal"
+    db.close()
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_ledger_of_a_newer_version_is_left_alone(tmp_path: Path, *, read_only: bool) -> None:
+    path = tmp_path / "ledger.sqlite"
+    SqliteLedger(path).close()
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA user_version = 99")
+    db.close()
+
+    with pytest.raises(LedgerError, match=r"version 99.*upgrade batchembed"):
+        SqliteLedger(path, read_only=read_only)
+
+
+def test_a_damaged_ledger_is_an_error_that_names_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"no database" * 1000)
+
+    async def work() -> None:
+        async with LedgerThread(path):
+            pass
+
+    with pytest.raises(LedgerError, match=r"ledger\.sqlite can't be used"):
+        asyncio.run(work())
+
+
+def test_a_row_that_cannot_be_read_is_an_error_that_names_the_ledger(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(path)
+    ledger.add(JobKey("k"), now=1.0)
+    ledger.close()
+    db = sqlite3.connect(path)
+    db.execute("UPDATE entries SET state = 'asleep'")
+    db.commit()
+    db.close()
+
+    opened = SqliteLedger(path)
+    with pytest.raises(LedgerError, match="ledger"):
+        opened.entries()
+    opened.close()
+
+
+def test_a_second_run_finds_the_lock_held_and_a_third_finds_it_free(tmp_path: Path) -> None:
+    path = tmp_path / "run.lock"
+
+    with run_lock(path), pytest.raises(LockedError, match="another run holds"), run_lock(path):
+        pass
+    with run_lock(path):
+        assert path.read_text().strip().isdigit()

@@ -1,0 +1,99 @@
+"""What each answer and each broken line means."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from batchembed.api.convert import error_of, retry_after_s, translating
+from batchembed.errors import (
+    ApiConnectionError,
+    ApiError,
+    ApiTimeoutError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    RateLimitError,
+    ServerError,
+    SubmissionUnknown,
+    UsageLimitError,
+)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "body", "kind"),
+    [
+        (400, b'{"code": "parameter_invalid", "message": "m"}', BadRequestError),
+        (401, b"", AuthenticationError),
+        (403, b"<html>no</html>", AuthenticationError),
+        (404, b'{"code": "resource_not_exist"}', NotFoundError),
+        (400, b'{"code": "resource_not_exist"}', NotFoundError),
+        (413, b"", PayloadTooLargeError),
+        (422, b'{"code": "usage_limit_exceeded"}', UsageLimitError),
+        (429, b"", RateLimitError),
+        (429, b'{"error": {"code": "RATE_LIMIT_EXCEEDED", "message": "m"}}', RateLimitError),
+        (500, b"[" * 100_000, ServerError),
+        (503, b"\xff", ServerError),
+        (302, b"", ApiError),
+    ],
+)
+def test_an_answer_is_classed_by_its_code_then_by_its_status(
+    status_code: int, body: bytes, kind: type[ApiError]
+) -> None:
+    error = error_of(status_code, {}, body)
+
+    assert type(error) is kind
+    assert error.status_code == status_code
+
+
+def test_code_and_message_are_read_from_both_forms() -> None:
+    flat = error_of(400, {}, b'{"code": "c", "message": "m", "docs_url": "u"}')
+    nested = error_of(400, {}, b'{"error": {"code": "c", "message": "m"}}')
+
+    assert (flat.code, flat.server_message) == (nested.code, nested.server_message) == ("c", "m")
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "11382"}, 11382.0),
+        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
+        (
+            {
+                "retry-after": "Mon, 02 Nov 2026 10:00:30 GMT",
+                "date": "Mon, 02 Nov 2026 10:00:00 GMT",
+            },
+            30.0,
+        ),
+        ({"retry-after": "Mon, 02 Nov 2026 10:00:30 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "nan"}, None),
+        ({}, None),
+    ],
+)
+def test_the_wait_a_server_asks_for_is_read_in_each_form(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert retry_after_s(headers) == seconds
+
+
+@pytest.mark.parametrize(
+    ("broken", "reading", "submitting"),
+    [
+        (httpx.ConnectError("refused"), ApiConnectionError, ApiConnectionError),
+        (httpx.ConnectTimeout("slow"), ApiConnectionError, ApiConnectionError),
+        (httpx.ReadTimeout("slow"), ApiTimeoutError, SubmissionUnknown),
+        (httpx.RemoteProtocolError("gone"), ApiConnectionError, SubmissionUnknown),
+        (httpx.WriteError("gone"), ApiConnectionError, SubmissionUnknown),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_a_create_is_unknown_once_it_may_have_left(
+    broken: httpx.HTTPError, reading: type[Exception], submitting: type[Exception]
+) -> None:
+    with pytest.raises(reading), translating("GET x"):
+        raise broken
+    with pytest.raises(submitting), translating("create", submission=True):
+        raise broken
