@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from batchembed.core.problems import Problem
 from batchembed.manifest import schema
@@ -15,8 +15,7 @@ from batchembed.manifest.explain import Fault, explain
 
 VERSION = 1
 
-#: A parameter's value as a key of a cache.
-Frozen: TypeAlias = "bool | int | float | str | tuple[Frozen, ...] | None"
+_PLAIN_TEXT = 512
 
 
 def version_problem(document: Document) -> Problem | None:
@@ -39,17 +38,53 @@ def check_shape(document: Document) -> tuple[list[Problem], Document]:
 
     What is left has the types that the schema says, so that later layers need not look again.
     """
-    validator = schema.shape_validator()
-    faults = [
-        fault
-        for fault in explain(validator.iter_errors(document.value))
-        if document.sees(fault.path)
-    ]
+    faults = [fault for fault in _shape_faults(document.value) if document.sees(fault.path)]
     problems = [
         document.problem(fault.path, fault.message, code=fault.code, hint=fault.hint, key=fault.key)
         for fault in faults
     ]
     return problems, _without(document, [fault for fault in faults if fault.code != "missing_key"])
+
+
+def _shape_faults(value: Value) -> Iterator[Fault]:
+    """What the schema says of the whole; of the videos only those are put before it that may break it."""
+    videos = value.get("videos") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(videos, list) or not videos:
+        yield from explain(schema.shape_validator().iter_errors(value))
+        return
+    suspects = [at for at, entry in enumerate(videos) if not _sound(json.dumps(_like(entry)))]
+    shown: list[Value] = [videos[at] for at in suspects or [0]]
+    for fault in explain(schema.shape_validator().iter_errors({**value, "videos": shown})):
+        if suspects and fault.path[:1] == ("videos",) and len(fault.path) > 1:
+            yield fault._replace(path=("videos", suspects[int(fault.path[1])], *fault.path[2:]))
+        else:
+            yield fault
+
+
+def _like(value: Value) -> Value:
+    """A value that an entry's schema can't tell from `value`, and that many entries share.
+
+    The schema of an entry asks for types, and of text for a length and a first character.
+    """
+    match value:
+        case bool() | None:
+            return value
+        case int():
+            return 1
+        case float():
+            return 1.5
+        case str():
+            return "text" if 0 < len(value) <= _PLAIN_TEXT and value[0] != "~" else value
+        case list():
+            return [_like(item) for item in value] if len(value) < 2 else value
+        case _:
+            return {key: _like(item) for key, item in value.items()}
+
+
+@functools.lru_cache(maxsize=4096)
+def _sound(entry: str) -> bool:
+    """Whether an entry, as JSON, breaks no rule of the schema."""
+    return schema.entry_validator().is_valid(json.loads(entry))
 
 
 def _without(document: Document, faults: Iterable[Fault]) -> Document:
@@ -87,25 +122,12 @@ def limit_faults(model: str, given: Mapping[str, Value]) -> tuple[Fault, ...]:
 
     Videos share few sets of parameters, so each set is looked at once.
     """
-    return _limit_faults(model, tuple((key, freeze(given[key])) for key in sorted(given)))
+    return _limit_faults(model, json.dumps(given))
 
 
 @functools.lru_cache(maxsize=4096)
-def _limit_faults(model: str, given: tuple[tuple[str, Frozen], ...]) -> tuple[Fault, ...]:
-    values = {key: thaw(value) for key, value in given}
-    return tuple(explain(schema.limits_validator(model).iter_errors(values)))
-
-
-def freeze(value: Value) -> Frozen:
-    """The value as something hashable."""
-    if isinstance(value, dict):
-        return tuple((key, freeze(item)) for key, item in value.items())
-    return tuple(freeze(item) for item in value) if isinstance(value, list) else value
-
-
-def thaw(value: Frozen) -> object:
-    """The list that `freeze` made a tuple of, or the value."""
-    return [thaw(item) for item in value] if isinstance(value, tuple) else value
+def _limit_faults(model: str, given: str) -> tuple[Fault, ...]:
+    return tuple(explain(schema.limits_validator(model).iter_errors(json.loads(given))))
 
 
 def unique(problems: Sequence[Problem], *, first: str) -> list[Problem]:

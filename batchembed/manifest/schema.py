@@ -47,6 +47,14 @@ def shape_validator() -> Draft202012Validator:
 
 
 @functools.cache
+def entry_validator() -> Draft202012Validator:
+    """One entry of `videos`, without the limits."""
+    return Draft202012Validator(
+        {"$ref": "urn:batchembed:manifest:1#/$defs/entry"}, registry=registry()
+    )
+
+
+@functools.cache
 def limits_validator(model: str) -> Draft202012Validator:
     """What a request to `model` may ask."""
     return Draft202012Validator(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,6 @@ from typing import TypeAlias
 import msgspec
 
 from batchembed.core.problems import Scalar
-from batchembed.manifest.check import Frozen, freeze, thaw
 from batchembed.manifest.document import Value, describe
 from batchembed.manifest.explain import Fault, explain
 from batchembed.manifest.scalars import CONTROL, INT64, ScalarError, named, plain
@@ -171,9 +171,7 @@ def _out_of_range(cell: Scalar) -> bool:
 def _value_faults(values: Mapping[str, Value]) -> list[Fault]:
     texts = {key: values[key] for key in _TEXTS if key in values}
     others = {key: values[key] for key in PARAMETERS if key in values}
-    faults = list(
-        _parameter_faults(tuple((key, type(v).__name__, freeze(v)) for key, v in others.items()))
-    )
+    faults = list(_parameter_faults(json.dumps(others, default=str)))
     if not all(
         isinstance(text, str) and 0 < len(text) <= 1024 and text[0] != "~"
         for text in texts.values()
@@ -183,11 +181,9 @@ def _value_faults(values: Mapping[str, Value]) -> list[Fault]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parameter_faults(values: tuple[tuple[str, str, Frozen], ...]) -> tuple[Fault, ...]:
-    """Faults of type; rows share few sets of parameters, so each set is looked at once."""
-    return tuple(
-        explain(row_validator().iter_errors({key: thaw(value) for key, _, value in values}))
-    )
+def _parameter_faults(values: str) -> tuple[Fault, ...]:
+    """Faults of type of parameters as JSON; rows share few sets, so each is looked at once."""
+    return tuple(explain(row_validator().iter_errors(json.loads(values))))
 
 
 def _control_faults(values: Mapping[str, Value]) -> Iterator[Fault]:
