@@ -202,7 +202,7 @@ def _identity(descriptor: int) -> Expected:
 
 def _changed(path: str, when: str) -> Reason:
     return Reason(
-        code="source_changed",
+        code="video_file_changed",
         message=f"the file {path} has changed {when}",
         hint="wait until it is written, then run again",
     )

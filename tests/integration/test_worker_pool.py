@@ -154,7 +154,7 @@ def test_another_file_than_the_accepted_one_is_not_embedded(pool: WorkerPool, vi
     accepted = pool.submit(video, GOOD, deadline_s=PATIENCE_S, expect=same)
     refused = pool.submit(video, GOOD, deadline_s=PATIENCE_S, expect=older)
     assert accepted.result(PATIENCE_S).segments
-    assert _failure(refused).reason.code == "source_changed"
+    assert _failure(refused).reason.code == "video_file_changed"
 
 
 def test_a_worker_that_cannot_start_says_why(video: str) -> None:
