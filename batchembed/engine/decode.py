@@ -29,7 +29,7 @@ from batchembed.media.container import audio_stream, open_container, video_strea
 
 _MICROSECONDS = 1_000_000
 #: A video may end this much before its header says, or two frames if those are longer.
-_MISSING_TAIL_SEC = 1
+_MISSING_TAIL_SEC = Fraction(1)
 #: A larger share of corrupt frames, or of undecodable packets of sound, fails the video.
 _CORRUPT_SHARE = 0.05
 
@@ -112,7 +112,8 @@ class _Pass:
         self._frames = Frames(self._cutting.clips, sampling, self._video)
         self._sound = Sound(self._cutting.clips if self._audio else (), self._zero)
         self._last: Fraction | None = None  # when the last decoded frame appeared
-        self._frame_sec = _frame_sec(self._video)
+        self._start = Fraction(cutting.whole.start_ms, 1000)
+        self._longest = 0  # ticks that a frame was on screen
         self._decoded = self._corrupt = 0
         self._sound_packets = self._lost_sound = 0
 
@@ -135,7 +136,7 @@ class _Pass:
 
     def _seek(self) -> None:
         """Go to the last key frame before the window, or stay at the start where that fails."""
-        start = Fraction(self._cutting.whole.start_ms, 1000)
+        start = self._start
         if start == 0:
             return
         self._container.seek(int((start + self._zero) * _MICROSECONDS))
@@ -154,11 +155,10 @@ class _Pass:
             seconds = self._seconds(frame)
             if seconds is None:
                 continue
-            if seconds * 1000 >= self._cutting.whole.start_ms:
+            if seconds >= self._start:
                 self._decoded += 1
                 self._corrupt += bool(frame.is_corrupt)
-            if frame.duration and frame.time_base:
-                self._frame_sec = max(self._frame_sec, frame.duration * frame.time_base)
+            self._longest = max(self._longest, frame.duration or 0)
             self._last = seconds
             yield from self._frames.take(frame, seconds)
 
@@ -177,14 +177,15 @@ class _Pass:
         ticks = frame.dts if frame.pts is None else frame.pts
         if ticks is None or frame.time_base is None:
             return None
-        return ticks * Fraction(frame.time_base) - self._zero
+        return ticks * frame.time_base - self._zero
 
     def _check_end(self, end: Fraction) -> None:
         """A file that was cut off decodes without an error; only its frames end too early."""
         if self._last is None:
             raise UndecodableError(self._reason("video_damaged", "no frame can be decoded"))
         promised = min(end, self._promised_end() or end)
-        if promised - self._last > max(Fraction(_MISSING_TAIL_SEC), 2 * self._frame_sec):
+        frame = max(_frame_sec(self._video), self._longest * (self._video.time_base or 0))
+        if promised - self._last > max(_MISSING_TAIL_SEC, 2 * frame):
             raise UndecodableError(self._reason("video_truncated", "the video breaks off"))
 
     def _promised_end(self) -> Fraction | None:

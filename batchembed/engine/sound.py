@@ -55,7 +55,7 @@ class Sound:
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         at = self._expected
         if frame.pts is not None and frame.time_base is not None:
-            at = frame.pts * Fraction(frame.time_base) - self._zero
+            at = frame.pts * frame.time_base - self._zero
         if kind != self._kind or abs(at - self._expected) > _TOLERATED_DRIFT:
             yield from self._drain()
             self._resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
