@@ -1,0 +1,220 @@
+"""Every check that an answer must pass before its rows are staged."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from batchembed.core.model import Profile
+from batchembed.core.problems import Reason
+from batchembed.core.segments import Span, cut, to_ms
+from batchembed.dataset.rows import CheckedRows, rows_table
+from batchembed.dataset.schema import partition_problem
+from batchembed.errors import AnswerError, BatchembedError
+
+_TOLERANCE_MS = 50
+_UNIT_TOLERANCE = 1e-3
+
+
+class AnsweredSegment(Protocol):
+    """A segment as the service tells it: anything may be missing."""
+
+    @property
+    def start_offset_sec(self) -> float | None: ...
+    @property
+    def end_offset_sec(self) -> float | None: ...
+    @property
+    def embedding_option(self) -> str | None: ...
+    @property
+    def embedding_scope(self) -> str | None: ...
+    @property
+    def float_(self) -> Sequence[float] | None: ...
+
+
+class BrokenAnswerError(BatchembedError):
+    """An answer that breaks a check; `reason` says which. It fails its video, not the run."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(reason.message)
+
+
+class _Row(NamedTuple):
+    option: str
+    scope: str
+    span: Span
+    vector: NDArray[np.float32]
+
+
+def check_rows(
+    segments: Iterable[AnsweredSegment],
+    *,
+    profile: Profile,
+    dimension: int | None,
+    whole: Span | None,
+    clip_length_sec: float,
+    scopes: tuple[str, ...],
+) -> CheckedRows:
+    """Check an answer, segment by segment as it is decoded.
+
+    Args:
+        segments: consumed lazily; memory is that of the vectors as float32.
+        profile: of the model.
+        dimension: that the dataset has; None takes the first vector's.
+        whole: the part of the video that was asked for, where it is known.
+        clip_length_sec: what was asked for; another count of segments is a warning.
+        scopes: what was asked for.
+
+    Raises:
+        BrokenAnswerError: the first check that the answer breaks.
+    """
+    rows: list[_Row] = []
+    ends: dict[tuple[str, str], int] = {}
+    try:
+        for number, segment in enumerate(segments):
+            row = _row(segment, number, profile, scopes)
+            dimension = dimension or len(row.vector)
+            _check_vector(row.vector, number, dimension)
+            _check_span(row, number, whole, ends)
+            rows.append(row)
+    except AnswerError as error:
+        raise BrokenAnswerError(Reason(code="answer_unreadable", message=str(error))) from error
+    if not rows or dimension is None:
+        raise _broken("answer_empty", "the answer has no segments")
+    warnings = (
+        *_strangers(rows, profile, scopes),
+        *_miscounts(rows, whole, clip_length_sec, scopes),
+        *(_off_unit(rows) if profile.unit_length else ()),
+    )
+    return CheckedRows(table=_sorted_table(rows, dimension), warnings=tuple(warnings))
+
+
+def _broken(code: str, message: str) -> BrokenAnswerError:
+    return BrokenAnswerError(Reason(code=code, message=message))
+
+
+def _row(segment: AnsweredSegment, number: int, profile: Profile, scopes: tuple[str, ...]) -> _Row:
+    option = segment.embedding_option or profile.embedding_options[0]
+    scope = segment.embedding_scope or (scopes[0] if len(scopes) == 1 else "")
+    for key, value in (("embedding_option", option), ("embedding_scope", scope)):
+        if partition_problem(key, value) is not None:
+            raise _broken("segment_unnamed", f"segment {number} has {key} {value!r}")
+    start, end = segment.start_offset_sec, segment.end_offset_sec
+    if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
+        raise _broken("segment_without_time", f"segment {number} is from {start} to {end}")
+    return _Row(option, scope, Span(to_ms(start), to_ms(end)), _vector(segment.float_, number))
+
+
+def _vector(values: Sequence[float] | None, number: int) -> NDArray[np.float32]:
+    try:
+        read = np.asarray([] if values is None else values)
+    except (ValueError, TypeError, OverflowError):
+        read = np.asarray([])
+    if read.ndim != 1 or read.dtype.kind not in "fiu" or read.size == 0:
+        raise _broken("embedding_missing", f"segment {number} has no vector of numbers")
+    with np.errstate(over="ignore"):
+        return read.astype(np.float32)
+
+
+def _check_vector(vector: NDArray[np.float32], number: int, dimension: int) -> None:
+    if len(vector) != dimension:
+        raise _broken(
+            "embedding_dimension",
+            f"segment {number} has {len(vector)} numbers instead of {dimension}",
+        )
+    if not np.isfinite(vector).all():
+        raise _broken(
+            "embedding_not_finite", f"segment {number} has numbers that no float32 can hold"
+        )
+    if not vector.any():
+        raise _broken("embedding_zero", f"segment {number} has the vector zero")
+
+
+def _check_span(
+    row: _Row, number: int, whole: Span | None, ends: dict[tuple[str, str], int]
+) -> None:
+    start, end = row.span
+    shown = f"segment {number}, {row.option} {row.scope} from {start / 1000} to {end / 1000} s,"
+    if start < 0 or end <= start:
+        raise _broken("segment_empty", f"{shown} has no length, or begins before the video")
+    if whole is not None and (
+        start < whole.start_ms - _TOLERANCE_MS or end > whole.end_ms + _TOLERANCE_MS
+    ):
+        raise _broken(
+            "segment_outside",
+            f"{shown} is outside what was asked for, "
+            f"{whole.start_offset_sec} to {whole.end_offset_sec} s",
+        )
+    before = ends.get((row.option, row.scope))
+    if before is not None and start < before:
+        raise _broken("segment_overlaps", f"{shown} begins before the one before ends")
+    ends[row.option, row.scope] = end
+
+
+def _strangers(rows: list[_Row], profile: Profile, scopes: tuple[str, ...]) -> Iterator[Reason]:
+    """Options and scopes that nobody expects: they were paid for, so they are kept."""
+    for what, found, known in (
+        ("embedding_option", {row.option for row in rows}, profile.embedding_options),
+        ("embedding_scope", {row.scope for row in rows}, scopes),
+    ):
+        for value in sorted(found - set(known)):
+            yield Reason(
+                code="answer_unexpected",
+                field=what,
+                message=f"the answer has {what} {value}, which was not expected; it is kept",
+                value=value,
+            )
+
+
+def _miscounts(
+    rows: list[_Row], whole: Span | None, clip_length_sec: float, scopes: tuple[str, ...]
+) -> Iterator[Reason]:
+    """Counts that the cutting rule does not give."""
+    if whole is None:
+        return
+    expected = {
+        scope: 1 if scope == "video" else len(cut(whole, clip_length_sec)) for scope in scopes
+    }
+    counts = Counter((row.option, row.scope) for row in rows)
+    for option in sorted({row.option for row in rows}):
+        for scope, wanted in expected.items():
+            if counts[option, scope] != wanted:
+                yield Reason(
+                    code="segment_count",
+                    message=f"{option} {scope} has {counts[option, scope]} segments where "
+                    f"{wanted} were expected",
+                    value=counts[option, scope],
+                    limit=wanted,
+                )
+
+
+def _off_unit(rows: list[_Row]) -> Iterator[Reason]:
+    norms = (float(np.linalg.norm(row.vector.astype(np.float64))) for row in rows)
+    off = [norm for norm in norms if abs(norm - 1) > _UNIT_TOLERANCE]
+    if off:
+        yield Reason(
+            code="embedding_not_unit",
+            message=f"{len(off)} of {len(rows)} vectors are not of length 1 (one is {off[0]:.6g})",
+            value=off[0],
+            limit=1,
+        )
+
+
+def _sorted_table(rows: list[_Row], dimension: int) -> pa.Table:
+    rows.sort(key=lambda row: row[:3])
+    vectors = np.empty((len(rows), dimension), np.float32)
+    for place, row in enumerate(rows):
+        vectors[place] = row.vector
+    return rows_table(
+        [row.option for row in rows],
+        [row.scope for row in rows],
+        np.array([row.span.start_ms for row in rows]) / 1000,
+        np.array([row.span.end_ms for row in rows]) / 1000,
+        vectors,
+    )

@@ -1,0 +1,182 @@
+"""Steps 1 to 3 of a publish: new parts, their names, and the record that makes them count."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchembed.dataset.files import Files
+from batchembed.dataset.identity import INCOMING
+from batchembed.dataset.parts import WrittenPart, write_parts
+from batchembed.dataset.record import (
+    META,
+    Group,
+    Record,
+    RowSpec,
+    encode_record,
+    group_file,
+    record_path,
+)
+from batchembed.dataset.schema import FORMAT, DatasetSchema
+from batchembed.dataset.sources import Index, RowSource, index, rows_of
+from batchembed.dataset.sweep import clear_incoming, write_side_files
+from batchembed.errors import DatasetError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Current:
+    """A record, with the videos of each of its groups; `record` is None before the first."""
+
+    record: Record | None
+    groups: tuple[tuple[Group, tuple[RowSpec, ...]], ...]
+    index: Index
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the next record is to hold."""
+
+    groups: tuple[tuple[str, tuple[RowSpec, ...]], ...]  #: (fingerprint, videos)
+    videos: tuple[RowSpec, ...]  #: all, also those without rows to publish
+    schema: DatasetSchema
+    staging: Path
+    side_files: Mapping[str, tuple[str, bytes]]  #: (sha256, content), by name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committer:
+    """Writes records into one dataset."""
+
+    root: Path
+    dataset_id: str
+    model_name: str
+    files: Files
+
+    def commit(self, plan: Plan, current: Current) -> tuple[Current, Record]:
+        """Make the next record, and give it. Whatever ends this before it exists leaves no temporary file.
+
+        Raises:
+            RowsMissingError: rows are neither staged nor published. Nothing was changed.
+            DatasetError: what was written can't be read back, or another writer is at work.
+            OSError: something can't be written.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._give_up)
+            for folder in ("groups", INCOMING):
+                self.files.make_folder(self.root / META / folder)
+            with RowSource(self.root, plan.staging, current.groups) as source:
+                groups, written = self._write(plan, current, source)
+                self._keep_unshown(plan, source)
+            self._rename(written)
+            self._write_group_files(plan, current)
+            write_side_files(self.root, plan.side_files, self.files)
+            self.files.sync_folder(self.root / META / INCOMING)
+            record = self._record(plan, current, groups)
+            self._create(record)
+            stack.pop_all()
+        self.files.sync_folder(record_path(self.root, record.number).parent)
+        listed = [specs for _, specs in plan.groups]
+        made = Current(
+            record=record, groups=tuple(zip(groups, listed, strict=True)), index=index(listed)
+        )
+        return made, record
+
+    def _give_up(self) -> None:
+        # What ended the publish is told, not that its temporary files can't be removed either.
+        with contextlib.suppress(OSError):
+            clear_incoming(self.root, self.files)
+
+    def _write(
+        self, plan: Plan, current: Current, source: RowSource
+    ) -> tuple[tuple[Group, ...], tuple[WrittenPart, ...]]:
+        """Step 1: the groups of the new record, and those parts that the last one lacks."""
+        reusable = {group.fingerprint: group for group, _ in current.groups}
+        source.require(
+            spec for print_, specs in plan.groups if print_ not in reusable for spec in specs
+        )
+        groups: list[Group] = []
+        written: list[WrittenPart] = []
+        for number, (print_, specs) in enumerate(plan.groups):
+            group = reusable.get(print_)
+            if group is None:
+                parts = write_parts(
+                    specs,
+                    source.rows,
+                    schema=plan.schema,
+                    model_name=self.model_name,
+                    temporary=self.root / META / INCOMING / f"group-{number}",
+                    files=self.files,
+                )
+                written.extend(parts)
+                sha256 = hashlib.sha256(group_file(specs)).hexdigest()
+                group = Group(
+                    fingerprint=print_,
+                    file=f"group-{sha256[:16]}.json",
+                    sha256=sha256,
+                    parts=tuple(each.part for each in parts),
+                )
+            groups.append(group)
+        return tuple(groups), tuple(written)
+
+    def _keep_unshown(self, plan: Plan, source: RowSource) -> None:
+        """Stage again what the new record would no longer show of the jobs that it names."""
+        shown = index(specs for _, specs in plan.groups)
+        for spec in plan.videos:
+            if not shown.get(rows_of(spec), {}).keys() >= spec.staged_options:
+                source.stage_again(spec, self.files)
+
+    def _rename(self, written: Sequence[WrittenPart]) -> None:
+        """Step 2: all new parts get their names, durably."""
+        root = self.root.resolve()
+        folders = {self.root}
+        for each in written:
+            final = self.root / each.part.path
+            self.files.make_folder(final.parent)
+            if not final.parent.resolve().is_relative_to(root):
+                raise DatasetError(
+                    f"{final.parent} leads out of the dataset: remove the link that is there"
+                )
+            self.files.rename(each.temporary, final)
+            folders.update(final.parents[: len(each.part.partition) + 1])
+        for folder in sorted(folders, reverse=True):
+            self.files.sync_folder(folder)
+
+    def _write_group_files(self, plan: Plan, current: Current) -> None:
+        known = {group.fingerprint for group, _ in current.groups}
+        folder = self.root / META / "groups"
+        for print_, specs in plan.groups:
+            if print_ not in known:
+                content = group_file(specs)
+                name = f"group-{hashlib.sha256(content).hexdigest()[:16]}.json"
+                temporary = self.root / META / INCOMING / f"{name}.tmp"
+                self.files.write(temporary, content)
+                self.files.rename(temporary, folder / name)
+        self.files.sync_folder(folder)
+
+    def _record(self, plan: Plan, current: Current, groups: tuple[Group, ...]) -> Record:
+        previous = current.record
+        return Record(
+            format=FORMAT,
+            number=1 if previous is None else previous.number + 1,
+            dataset_id=self.dataset_id,
+            previous_sha256=None if previous is None else previous.sha256,
+            schema=plan.schema,
+            groups=groups,
+            side_files=tuple((name, sha256) for name, (sha256, _) in plan.side_files.items()),
+        )
+
+    def _create(self, record: Record) -> None:
+        """Step 3: the one act that publishes."""
+        final = record_path(self.root, record.number)
+        temporary = self.root / META / INCOMING / f"{final.name}.tmp"
+        self.files.write(temporary, encode_record(record))
+        try:
+            self.files.link(temporary, final)
+        except FileExistsError as error:
+            raise DatasetError(
+                f"{final} was made by another writer: see that only one run writes to "
+                f"{self.root}, then run again"
+            ) from error

@@ -1,0 +1,281 @@
+"""The dataset on disk, and how it changes: a publish writes new parts, then one record.
+
+The order of a publish is the whole of its safety: (1) every new part under a temporary name, on
+disk, read back and checked; (2) all of them renamed, the folders on disk; (3) the record, created
+only if its number is free: this alone publishes; (4) the side files renamed; (5) what no record
+names any more is removed. A crash before 3 leaves the last record as it was; one after it leaves
+work that `finish_interrupted` does again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchembed.core.groups import layout
+from batchembed.core.model import JobKey, VideoId
+from batchembed.core.states import Staged
+from batchembed.dataset.commit import Committer, Current, Plan
+from batchembed.dataset.files import Files, sha256_of
+from batchembed.dataset.identity import (
+    DatasetFile,
+    DatasetIdentity,
+    engine_differences,
+    open_or_create_file,
+    require_dimension,
+)
+from batchembed.dataset.record import (
+    META,
+    Record,
+    RowSpec,
+    fingerprint,
+    last_record,
+    read_group,
+    read_object,
+)
+from batchembed.dataset.schema import DatasetSchema
+from batchembed.dataset.sources import RowsMissingError, index, rows_of
+from batchembed.dataset.sources import staged_names as names_in
+from batchembed.dataset.staging import staged_name
+from batchembed.dataset.sweep import (
+    place_side_files,
+    sweep,
+    write_side_files,
+)
+from batchembed.errors import StorageError
+
+__all__ = ["Dataset", "DatasetIdentity", "Published", "RowSpec", "RowsMissingError"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """What a publish did."""
+
+    record: Record  #: the last one now
+    changed: bool  #: this publish made it
+    freed: tuple[JobKey, ...]  #: jobs whose staged file was removed: the record has all their rows
+
+
+class Dataset:
+    """One output folder. Its one writer holds the run's lock."""
+
+    def __init__(self, root: Path, about: DatasetFile, files: Files) -> None:
+        self.root = root
+        self._about = about
+        self._files = files
+        self._known: Current | None = None
+        self.engine_differences: tuple[str, ...] = ()
+
+    @classmethod
+    def open_or_create(
+        cls,
+        root: Path,
+        *,
+        identity: DatasetIdentity,
+        new_id: Callable[[], str],
+        files: Files | None = None,
+    ) -> Dataset:
+        """The dataset in `root`, made there if there is none.
+
+        `engine_differences` of the result names what computed the vectors and is not the same now.
+
+        Raises:
+            OutputRefusedError: `root` is something else, of another model or dimension, or can't
+                be written. Nothing was changed in it.
+            DatasetError: it is damaged, or of a newer version of batchembed.
+        """
+        files = files or Files()
+        about = open_or_create_file(root, identity, new_id, files)
+        dataset = cls(root, about, files)
+        require_dimension(root, dataset.identity.dimension, identity.dimension)
+        dataset.engine_differences = engine_differences(about.engine, identity.engine)
+        return dataset
+
+    @classmethod
+    def find(cls, root: Path) -> Dataset | None:
+        """The dataset in `root` for those who only look, or None where there is none.
+
+        Raises:
+            DatasetError: it is damaged, or of a newer version of batchembed.
+        """
+        path = root / META / "dataset.json"
+        return cls(root, read_object(path, DatasetFile), Files()) if path.exists() else None
+
+    @property
+    def dataset_id(self) -> str:
+        """Given once, when the dataset was made."""
+        return self._about.dataset_id
+
+    @property
+    def identity(self) -> DatasetIdentity:
+        """What the dataset holds; its dimension is known once it has a record."""
+        record, about = self.last(), self._about
+        return DatasetIdentity(
+            model_name=about.model_name,
+            dimension=about.dimension if record is None else record.dimension,
+            engine=about.engine,
+        )
+
+    def last(self) -> Record | None:
+        """The last record, None where there is none yet.
+
+        Raises:
+            DatasetError: it is damaged, or of a newer version of batchembed.
+        """
+        return self._current().record
+
+    def specs(self) -> tuple[RowSpec, ...]:
+        """The videos of the last record, in order."""
+        return tuple(spec for _, specs in self._current().groups for spec in specs)
+
+    def has_rows(
+        self,
+        job_key: JobKey,
+        staged: Staged,
+        *,
+        options: tuple[str, ...] | None,
+        staging: Path,
+    ) -> bool:
+        """Whether a job's rows of these options (None: all) are staged or published."""
+        if (staging / staged_name(job_key)).is_file():
+            return True
+        wanted = {
+            option
+            for option, rows in staged.rows
+            if rows and (options is None or option in options)
+        }
+        return self._current().index.get((job_key, staged.sha256), {}).keys() >= wanted
+
+    def finish_interrupted(self) -> None:
+        """End what a crash interrupted. Every command that writes calls it first.
+
+        Raises:
+            StorageError: it can't be done.
+        """
+        with self._storage():
+            self._known = None
+            record = self.last()
+            if record is not None:
+                place_side_files(self.root, record, self._files)
+            sweep(self.root, record, self._files)
+
+    def publish(
+        self,
+        listed: Sequence[RowSpec],
+        kept: Sequence[RowSpec],
+        *,
+        schema: DatasetSchema,
+        staging: Path,
+        side_files: Mapping[str, bytes],
+    ) -> Published:
+        """Make the dataset hold exactly these rows, and make a record if that changes it.
+
+        Args:
+            listed: the manifest's videos that have rows, in its order.
+            kept: videos that the manifest no longer names, whose rows stay.
+            schema: of every part.
+            staging: where rows wait that are not published yet.
+            side_files: content by name, for `_batchembed`.
+
+        Raises:
+            RowsMissingError: rows are neither staged nor published. Nothing was changed.
+            OutputRefusedError: the vectors are of another dimension than the dataset's.
+            StorageError: something can't be written or read. The last record stays whole.
+        """
+        require_dimension(self.root, self.identity.dimension, schema.dimension)
+        groups = layout(_sized(listed), _sized(kept))
+        sides = {
+            name: (hashlib.sha256(content).hexdigest(), content)
+            for name, content in sorted(side_files.items())
+        }
+        with self._storage():
+            record = self._current().record
+            prints = [fingerprint(schema, self._about.model_name, specs) for specs in groups]
+            changed = record is None or not _is_same(record, schema, prints, sides)
+            if record is None or changed:
+                record = self._commit(
+                    Plan(
+                        groups=tuple(zip(prints, groups, strict=True)),
+                        videos=(*listed, *kept),
+                        schema=schema,
+                        staging=staging,
+                        side_files=sides,
+                    )
+                )
+            else:
+                write_side_files(self.root, sides, self._files)
+            place_side_files(self.root, record, self._files)
+            sweep(self.root, record, self._files)
+            return Published(record=record, changed=changed, freed=self._free(staging))
+
+    def _current(self) -> Current:
+        if self._known is None:
+            record = last_record(self.root)
+            groups = () if record is None else record.groups
+            listed = tuple((group, read_group(self.root, group)) for group in groups)
+            self._known = Current(
+                record=record, groups=listed, index=index(specs for _, specs in listed)
+            )
+        return self._known
+
+    @contextlib.contextmanager
+    def _storage(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"{self.root} can't be written: {error}; the last record is as it was, "
+                "run again once there is room or the disk is well"
+            ) from error
+
+    def _commit(self, plan: Plan) -> Record:
+        current = self._current()
+        # Whatever ends this half-way, what is on disk is read again.
+        self._known = None
+        committer = Committer(
+            root=self.root,
+            dataset_id=self.dataset_id,
+            model_name=self._about.model_name,
+            files=self._files,
+        )
+        self._known, committed = committer.commit(plan, current)
+        return committed
+
+    def _free(self, staging: Path) -> tuple[JobKey, ...]:
+        """Remove the staged files of jobs all of whose rows the record has."""
+        staged = names_in(staging)
+        whole = {
+            rows_of(spec): None
+            for spec in self.specs()
+            if staged_name(spec.job_key) in staged
+            and self._current().index[rows_of(spec)].keys() >= spec.staged_options
+        }
+        freed = []
+        for job_key, sha256 in whole:
+            path = staging / staged_name(job_key)
+            # One of a later retrieval than the record's is not freed.
+            if sha256_of(path) == sha256:
+                self._files.remove(path)
+                freed.append(job_key)
+        return tuple(freed)
+
+
+def _sized(specs: Sequence[RowSpec]) -> list[tuple[VideoId, int, RowSpec]]:
+    return [(spec.video_id, spec.published_rows, spec) for spec in specs]
+
+
+def _is_same(
+    record: Record,
+    schema: DatasetSchema,
+    prints: Sequence[str],
+    sides: Mapping[str, tuple[str, bytes]],
+) -> bool:
+    """Whether the record is already what a publish would make."""
+    return (
+        record.schema == schema
+        and [group.fingerprint for group in record.groups] == list(prints)
+        and record.side_files == tuple((name, sha256) for name, (sha256, _) in sides.items())
+    )
