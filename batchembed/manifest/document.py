@@ -13,8 +13,9 @@ Value: TypeAlias = "bool | int | float | str | list[Value] | dict[str, Value] | 
 Path: TypeAlias = tuple[str | int, ...]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET = re.compile(r"(?<=://)[^\s/@\"']+(?=@)|(?<=[?#])[^\s\"']+")
-_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://[^\s\"']+")
+# Each begins with what is rare in text: a pattern that begins with letters is tried at every letter.
+_URL = re.compile(r"://[^\s\"']+")
+_SECRET = re.compile(r"(?<=://)[^\s/?#\"']+(?=@)|(?<=[?#])[^\s\"']+")
 _LONGEST_KEY = 40
 
 #: The name of the file in a place on the command line.
