@@ -1,0 +1,115 @@
+"""Globs, tables and the shipped configs, on real files."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batchembed.core.problems import ManifestError
+from batchembed.manifest.globs import matches
+from batchembed.manifest.load import load
+from batchembed.manifest.resolve import Resolved, read_manifest
+from batchembed.manifest.schema import editor_validator
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(folder: Path, pattern: str, *exclude: str) -> list[str]:
+    errors: list[OSError] = []
+    names = matches(str(folder), pattern, exclude, errors.append)
+    assert not errors
+    return names
+
+
+def resolve(folder: Path, entry: str) -> Resolved:
+    path = folder / "m.yaml"
+    path.write_text(
+        f"version: 1\nengine: local\nvideos:\n  - {entry}\noutput: {{path: out}}\n",
+        encoding="utf-8",
+    )
+    return read_manifest(path)
+
+
+def test_stars_stay_within_a_folder_and_two_stars_do_not(tmp_path: Path) -> None:
+    touch(tmp_path, "v/a.mp4", "v/x/b.mp4", "v/x/y/c.mp4", "v/.h.mp4", "v/.d/e.mp4")
+    assert found(tmp_path, "v/*.mp4") == ["v/a.mp4"]
+    assert found(tmp_path, "v/*/*.mp4") == ["v/x/b.mp4"]
+    assert found(tmp_path, "v/**/*.mp4") == ["v/a.mp4", "v/x/b.mp4", "v/x/y/c.mp4"]
+    assert found(tmp_path, "v/**") == ["v/a.mp4", "v/x/b.mp4", "v/x/y/c.mp4"]
+    assert found(tmp_path, "v/.d/*.mp4") == ["v/.d/e.mp4"]
+    assert found(tmp_path, "v/**/*.mp4", "b.*", "v/x/y/*") == ["v/a.mp4"]
+
+
+def test_names_are_sorted_by_their_bytes(tmp_path: Path) -> None:
+    touch(tmp_path, "é.mp4", "b.mp4", "B.mp4", "a/c.mp4")
+    assert found(tmp_path, "**/*.mp4") == ["B.mp4", "a/c.mp4", "b.mp4", "é.mp4"]
+
+
+def test_a_folder_linked_to_itself_is_entered_once(tmp_path: Path) -> None:
+    touch(tmp_path, "v/a.mp4")
+    (tmp_path / "v" / "loop").symlink_to(tmp_path / "v")
+    assert found(tmp_path, "v/**/*.mp4") == ["v/a.mp4"]
+
+
+def test_a_parquet_table_gives_videos_with_metadata_and_a_note(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "path": ["a.mp4", "b.mp4"],
+            "id": [1, 2],
+            "video_embedding_scope": [["clip"], None],
+            "take": [1, None],
+            "other": [0, 0],
+        }
+    )
+    pq.write_table(table, tmp_path / "t.parquet")
+    resolved = resolve(
+        tmp_path, "{table: t.parquet, columns: {video_file: path}, metadata_columns: [take]}"
+    )
+    assert [video.video_id for video in resolved.manifest.videos] == ["1", "2"]
+    assert [dict(video.metadata) for video in resolved.manifest.videos] == [{"take": 1}, {}]
+    assert resolved.notes == ("t.parquet: not used: other",)
+
+
+def test_a_csv_column_has_one_type(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("video_file,code,gain\na.mp4,12,1\nb.mp4,0x,0.5\n", "utf-8")
+    resolved = resolve(tmp_path, "{table: t.csv, metadata_columns: [code, gain]}")
+    assert [dict(video.metadata) for video in resolved.manifest.videos] == [
+        {"code": "12", "gain": 1.0},
+        {"code": "0x", "gain": 0.5},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("t.parquet", b"PAR1 no"), ("t.csv", b"video_file\n\xff\n"), ("t.jsonl", b"[1]\n{\n")],
+)
+def test_a_broken_table_is_a_problem_and_no_crash(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ManifestError) as caught:
+        resolve(tmp_path, f"table: {name}")
+    assert {problem.code for problem in caught.value.problems} <= {"table_unreadable", "table_row"}
+
+
+@pytest.mark.parametrize("config", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_shipped_config_resolves_beside_its_videos(tmp_path: Path, config: Path) -> None:
+    for path in (config, CONFIGS / "every-key.csv"):
+        shutil.copy(path, tmp_path)
+    names = ("bigbuckbunny.mp4", "bikes.mp4", "carphone_pristine.mp4")
+    touch(tmp_path, *(f"videos/{name}" for name in names))
+    assert read_manifest(tmp_path / config.name).manifest.videos
+    assert not list(editor_validator().iter_errors(load(config).value))
+    first = config.read_text(encoding="utf-8").splitlines()[0]
+    assert first == "# yaml-language-server: $schema=../schemas/manifest.schema.json"
