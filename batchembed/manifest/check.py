@@ -92,7 +92,7 @@ def _without(document: Document, faults: Iterable[Fault]) -> Document:
     if not units:
         return document
     value = copy.deepcopy(document.value)
-    for unit in units:
+    for unit in units - {()}:
         _drop(value, unit)
     return dataclasses.replace(document, value=None if () in units else value)
 
@@ -105,7 +105,7 @@ def _unit(path: Path) -> Path:
 
 def _drop(value: Value, path: Path) -> None:
     """Take what stands at `path` out of `value`; an item of a list becomes None."""
-    *way, last = path or (0,)
+    *way, last = path
     for step in way:
         if isinstance(value, list) and isinstance(step, int) and step < len(value):
             value = value[step]
