@@ -82,7 +82,12 @@ def _skipped(video: Video) -> dict[str, Any]:
 def _line(
     found: Surveyed, asked: Read, before: Remembered, seen: set[str], *, retry_failed: bool
 ) -> dict[str, Any]:
-    line = {"video_id": found.video.video_id, "action": "reject", "why": "", "seconds": None}
+    line: dict[str, Any] = {
+        "video_id": found.video.video_id,
+        "action": "reject",
+        "why": "",
+        "seconds": None,
+    }
     job = found.job
     if job is None:
         line["why"] = "; ".join(reason.message for reason in found.reasons)

@@ -86,7 +86,7 @@ def _open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
     )
     root = Path(manifest.output.path)
     dataset = Dataset.open_or_create(root, identity=identity, new_id=lambda: secrets.token_hex(16))
-    differing = dataset.differing(identity)
+    differing = dataset.engine_differences
     warnings = (
         (
             (

@@ -26,9 +26,8 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
 
     Raises:
         StorageError: ledger or dataset can't be read.
-        OutputRefusedError: the output is something else.
     """
-    dataset = Dataset.open(Path(manifest.output.path))
+    dataset = Dataset.find(Path(manifest.output.path))
     if dataset is None:
         return Remembered()
     home = state_home(manifest.file, state_dir, dataset.dataset_id)

@@ -68,17 +68,18 @@ def _dataset(report: RunReport) -> list[str]:
 
 def how_to_read(dataset: str) -> list[str]:
     """Two shell lines that read the dataset, as they can be pasted."""
-    pattern = f"{dataset}/**/*.parquet".replace("'", "''")
-    query = (
-        "SELECT embedding_option, embedding_scope, count(*) AS segments "
-        f"FROM read_parquet('{pattern}', hive_partitioning = true) GROUP BY ALL"
+    pattern = f"{dataset}/**/*.parquet"
+    duckdb = (
+        f"import duckdb; print(duckdb.read_parquet({pattern!r}, hive_partitioning=True)"
+        ".aggregate('embedding_option, embedding_scope, count(*) AS segments'))"
     )
-    duckdb = f"import duckdb; print(duckdb.sql({query!r}))"
-    pyarrow = (
-        "import batchembed; table = "
-        f"batchembed.open_dataset({dataset!r}).to_table(); print(table.schema, table.num_rows)"
-    )
-    return [f"  python -c {shlex.quote(code)}" for code in (duckdb, pyarrow)]
+    pyarrow = f"import batchembed; print(batchembed.open_dataset({dataset!r}).to_table())"
+    return [f"  python -c {_quoted(code)}" for code in (duckdb, pyarrow)]
+
+
+def _quoted(code: str) -> str:
+    """The code as one word of a shell: in plain double quotes where they can hold it."""
+    return shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"'
 
 
 def _many(n: int, noun: str) -> str:

@@ -290,7 +290,7 @@ class Carrier:
     async def _intend(self, key: JobKey, attempt: int) -> Entry:
         """Bring the job to `submitting`, durably, by the moves that lead there."""
         entry = await self._ensure(key)
-        steps = []
+        steps: list[tuple[State, State]] = []
         if entry.state in {State.UNKNOWN, State.FAILED, State.LOST}:
             steps.append((entry.state, State.PLANNED))
         if entry.state is not State.SUBMITTING:

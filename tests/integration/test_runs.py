@@ -1,0 +1,380 @@
+"""Runs of a manifest, one after the other, on a real ledger, real video and a real dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchembed.api.client import AsyncTasksClient
+from batchembed.api.models import TasksCreateResponse
+from batchembed.core.outcome import Outcome
+from batchembed.core.run_report import RunReport
+from batchembed.errors import ExitCode, RateLimitError, SubmissionUnknown
+from batchembed.runner.listen import Event, Moved, Started
+from tests.support.engines import InstantPool
+from tests.support.media import make_video
+from tests.support.runs import Bench, Heard
+
+FILMS = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three legal videos, of which one has sound, and one that is too short."""
+    folder = tmp_path_factory.mktemp("films")
+    for seed, name in enumerate(FILMS):
+        make_video(folder / f"{name}.mp4", seconds=8.5, audio=name == "a", seed=seed, fps=5)
+    make_video(folder / "short.mp4", seconds=3.0, fps=5)
+    return folder
+
+
+@pytest.fixture
+def bench(films: Path, tmp_path: Path) -> Bench:
+    shutil.copytree(films, tmp_path / "v")
+    return Bench(folder=tmp_path)
+
+
+def entries(*names: str) -> str:
+    return "".join(f"  - {{video_file: v/{name}.mp4, id: {name}}}\n" for name in names)
+
+
+def side_file(bench: Bench, name: str) -> list[dict[str, Any]]:
+    text = (bench.output / "_batchembed" / name).read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def embedded(bench: Bench) -> list[str]:
+    assert isinstance(bench.pool, InstantPool)
+    names = sorted(Path(path).stem for path in bench.pool.embedded)
+    bench.pool.embedded.clear()
+    return names
+
+
+def outcomes(report: RunReport) -> dict[str, Outcome]:
+    return {video.video.video_id: video.outcome for video in report.videos}
+
+
+def test_one_manifest_gives_one_dataset(bench: Bench) -> None:
+    bench.write(entries("a", "b", "short") + "  - {video_file: v/none.mp4}\n")
+
+    report = bench.run()
+
+    assert report.exit_code is ExitCode.INCOMPLETE
+    assert outcomes(report) == {
+        "a": Outcome.COMMITTED,
+        "b": Outcome.COMMITTED,
+        "short": Outcome.REJECTED,
+        "v/none.mp4": Outcome.REJECTED,
+    }
+    # 8.5 s: 0..6 and 6..8.5, for each option that the video has.
+    assert report.rows == 6
+    rows = bench.rows().to_pylist()
+    assert [row["video_id"] for row in rows].count("a") == 4
+    assert {row["source"] for row in rows} == {"v/a.mp4", "v/b.mp4"}
+    failures = {line["video_id"]: line for line in side_file(bench, "failures.jsonl")}
+    assert set(failures) == {"short", "v/none.mp4"}
+    assert failures["short"]["code"] == "video_duration_too_short"
+    assert (failures["short"]["value"], failures["short"]["limit"]) == (3.0, 4)
+    assert failures["v/none.mp4"]["code"] == "video_file_missing"
+    assert [line["outcome"] for line in side_file(bench, "videos.jsonl")] == [
+        "committed",
+        "committed",
+        "rejected",
+        "rejected",
+    ]
+    assert len(side_file(bench, "tasks.jsonl")) == 2
+
+
+def test_a_second_run_submits_nothing_and_changes_nothing(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    first = bench.run()
+    before = bench.parts()
+    embedded(bench)
+
+    heard = Heard()
+    second = bench.run(heard=heard)
+
+    assert (first.exit_code, second.exit_code) == (ExitCode.OK, ExitCode.OK)
+    assert embedded(bench) == []
+    assert (second.submitted, second.published, second.record) == (0, False, first.record)
+    assert bench.parts() == before
+    assert heard.events[0] == Started(videos=3, committed=3, owed=0, unread=0)
+    assert not any(isinstance(event, Moved) for event in heard.events)
+
+
+def test_a_touched_file_submits_nothing_and_a_changed_byte_its_video_alone(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    embedded(bench)
+
+    os.utime(bench.folder / "v" / "b.mp4", (1, 1))
+    touched = bench.run()
+    assert (embedded(bench), touched.exit_code) == ([], ExitCode.OK)
+
+    make_video(bench.folder / "v" / "b.mp4", seconds=8.5, seed=77, fps=5)
+    changed = bench.run()
+    assert (embedded(bench), changed.exit_code) == (["b"], ExitCode.OK)
+    assert changed.rows == touched.rows
+
+
+def test_a_changed_parameter_makes_a_new_job(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    embedded(bench)
+
+    report = bench.run(overrides=["videos.1.video_clip_length=4"])
+
+    assert embedded(bench) == ["b"]
+    starts = [row["start_offset_sec"] for row in bench.rows().to_pylist() if row["video_id"] == "b"]
+    assert sorted(starts) == [0.0, 4.0]
+    assert report.exit_code is ExitCode.OK
+
+
+def test_an_added_video_runs_alone(bench: Bench) -> None:
+    bench.write(entries("a", "c"))
+    bench.run()
+    embedded(bench)
+
+    bench.write(entries(*FILMS))
+    bench.run()
+
+    assert embedded(bench) == ["b"]
+    assert {row["video_id"] for row in bench.rows().to_pylist()} == set(FILMS)
+
+
+@pytest.mark.parametrize(("policy", "left"), [("keep", {"a", "b", "c"}), ("drop", {"a", "c"})])
+def test_a_removed_video_is_kept_or_dropped_as_asked(
+    bench: Bench, policy: str, left: set[str]
+) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+
+    bench.write(entries("a", "c"), more=f"on_removed: {policy}\n")
+    report = bench.run()
+
+    assert {row["video_id"] for row in bench.rows().to_pylist()} == left
+    assert set(report.kept) == left - {"a", "c"}
+
+
+def test_an_unmounted_disk_drops_no_paid_rows(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    embedded(bench)
+    paths = bench.parts()
+
+    (bench.folder / "v").rename(bench.folder / "away")
+    report = bench.run()
+
+    assert set(outcomes(report).values()) == {Outcome.REJECTED}
+    assert bench.parts().keys() == paths.keys()
+
+    (bench.folder / "away").rename(bench.folder / "v")
+    assert bench.run().exit_code is ExitCode.OK
+    assert embedded(bench) == []
+
+
+def test_names_order_and_metadata_submit_nothing(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    embedded(bench)
+
+    (bench.folder / "v" / "c.mp4").rename(bench.folder / "v" / "z.mp4")
+    bench.write(
+        "  - {video_file: v/z.mp4, id: third, metadata: {place: pier}}\n"
+        "  - {video_file: v/a.mp4, id: first, metadata: {place: pier}}\n"
+        "  - {video_file: v/b.mp4, id: second, metadata: {place: bridge}}\n",
+        more="on_removed: drop\n",
+    )
+    report = bench.run(overrides=["output.partition_by=[place, embedding_option]"])
+
+    assert embedded(bench) == []
+    assert report.rows == 8
+    assert {path.split("/")[0] for path in bench.parts()} == {"place=pier", "place=bridge"}
+
+
+def test_narrowed_options_come_back_without_a_task(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    before = bench.parts()
+    embedded(bench)
+
+    narrowed = bench.run(overrides=["defaults.embedding_option=[visual-text]"])
+    assert narrowed.rows == 6
+    widened = bench.run()
+
+    assert widened.rows == 8
+    assert bench.parts() == before
+    assert embedded(bench) == []
+
+
+def test_the_same_content_under_two_ids_is_one_task(bench: Bench) -> None:
+    shutil.copyfile(bench.folder / "v" / "b.mp4", bench.folder / "v" / "copy.mp4")
+    bench.write(entries("b", "copy"))
+
+    report = bench.run()
+
+    assert report.submitted == 1
+    assert [row["video_id"] for row in bench.rows().to_pylist()] == ["b", "b", "copy", "copy"]
+
+
+def test_a_video_without_the_wanted_options_is_rejected_before_it_is_sent(bench: Bench) -> None:
+    bench.write(entries("a", "b"))
+
+    report = bench.run(overrides=["defaults.embedding_option=[audio]"])
+
+    assert outcomes(report) == {"a": Outcome.COMMITTED, "b": Outcome.REJECTED}
+    assert embedded(bench) == ["a"]
+    (failure,) = side_file(bench, "failures.jsonl")
+    assert failure["code"] == "embed_no_embeddings_found"
+
+
+def test_an_absent_option_beside_a_present_one_is_told_and_fails_nothing(bench: Bench) -> None:
+    bench.write(entries("b"))
+
+    report = bench.run(overrides=["defaults.embedding_option=[visual-text, audio]"])
+
+    assert report.exit_code is ExitCode.OK
+    assert report.videos[0].options_absent == ("audio",)
+
+
+def test_a_failed_video_stops_no_other_and_waits_to_be_asked_for(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.pool = InstantPool(fails=True)
+    failed = bench.run()
+    assert set(outcomes(failed).values()) == {Outcome.FAILED}
+    assert failed.exit_code is ExitCode.INCOMPLETE
+    assert failed.videos[0].reasons[0].message == "the film is torn"
+
+    bench.pool = InstantPool()
+    again = bench.run()
+    assert (embedded(bench), again.exit_code) == ([], ExitCode.INCOMPLETE)
+
+    mended = bench.run(retry_failed=True)
+    assert (embedded(bench), mended.exit_code) == (list(FILMS), ExitCode.OK)
+
+
+def test_standing_rejections_can_be_accepted(bench: Bench) -> None:
+    bench.write(entries("a", "short"), more="on_rejected: accept\n")
+
+    report = bench.run()
+
+    assert report.exit_code is ExitCode.OK
+    assert outcomes(report)["short"] is Outcome.REJECTED
+
+
+def test_a_skipped_video_is_listed_with_its_reason(bench: Bench) -> None:
+    bench.write('  - {video_file: v/a.mp4, id: a, skip: "faces"}\n' + entries("b"))
+
+    report = bench.run()
+
+    assert (outcomes(report)["a"], report.exit_code) == (Outcome.SKIPPED, ExitCode.OK)
+    assert side_file(bench, "videos.jsonl")[0]["skip"] == "faces"
+    assert embedded(bench) == ["b"]
+
+
+def test_a_limit_may_be_left_to_the_service(bench: Bench) -> None:
+    bench.write(entries("a", "short"), more="on_limit_violation: submit\n")
+
+    report = bench.run()
+
+    assert outcomes(report) == {"a": Outcome.COMMITTED, "short": Outcome.FAILED}
+    assert report.videos[1].reasons[0].code == "video_duration_too_short"
+    assert report.videos[1].warnings[0].limit == 4
+
+
+class ClumsyClient(AsyncTasksClient):
+    """A client whose creates can be made to fail, before or after they reach the service."""
+
+    def __init__(self, inner: AsyncTasksClient, *, error: Exception, after: bool) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._inner = inner
+        self._error: Exception | None = error
+        self._after = after
+
+    async def create(self, **arguments: Any) -> TasksCreateResponse:
+        error, self._error = self._error, None
+        if error is not None and not self._after:
+            raise error
+        made = await self._inner.create(**arguments)
+        if error is not None:
+            raise error
+        return made
+
+
+def test_a_lost_answer_is_not_paid_twice(bench: Bench) -> None:
+    bench.write(entries("a"))
+    lost = SubmissionUnknown("the answer was lost")
+    bench.wrap = lambda client: ClumsyClient(client, error=lost, after=True)
+    parked = bench.run()
+    assert outcomes(parked) == {"a": Outcome.PENDING}
+    assert parked.exit_code is ExitCode.UNAVAILABLE
+
+    bench.wrap = lambda client: client
+    report = bench.run()
+
+    assert report.exit_code is ExitCode.OK
+    assert embedded(bench) == ["a"]
+
+
+def test_where_a_repeat_could_be_paid_twice_the_video_is_held(bench: Bench) -> None:
+    bench.write(entries("a", "b"))
+    lost = SubmissionUnknown("the answer was lost")
+    bench.wrap = lambda client: ClumsyClient(client, error=lost, after=True)
+    first = bench.run(idempotent=False)
+    bench.wrap = lambda client: client
+    second = bench.run(idempotent=False)
+
+    assert sorted(outcomes(first).values()) == [Outcome.COMMITTED, Outcome.PENDING]
+    assert first.exit_code is second.exit_code is ExitCode.AGAIN
+    assert second.submitted == 0
+    assert "submission_unknown" in {
+        reason.code for video in second.videos for reason in video.reasons
+    }
+
+
+def test_a_rate_limit_parks_the_run_and_the_next_goes_on(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    limit = RateLimitError(status_code=429, code="too_many_requests", retry_after_s=11382)
+    bench.wrap = lambda client: ClumsyClient(client, error=limit, after=False)
+    parked = bench.run()
+    assert parked.exit_code is ExitCode.AGAIN
+    assert "too_many_requests" in (parked.halted or "")
+
+    bench.wrap = lambda client: client
+    assert bench.run().exit_code is ExitCode.OK
+    assert sorted({Path(name).stem for name in embedded(bench)}) == list(FILMS)
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("state", ["submitting", "processing", "ready", "staged"])
+def test_a_run_that_ends_after_any_move_is_gone_on_with(bench: Bench, state: str) -> None:
+    bench.write(entries(*FILMS))
+
+    def end(event: Event) -> None:
+        if isinstance(event, Moved) and event.state == state:
+            raise KilledError
+
+    try:
+        bench.run(heard=Heard(then=end))
+    except* KilledError:
+        pass
+    report = bench.run()
+
+    assert report.exit_code is ExitCode.OK
+    assert sorted(set(embedded(bench))) == list(FILMS)
+    assert report.rows == 8
+    fresh = replace(bench, folder=bench.folder / "fresh", pool=InstantPool())
+    fresh.folder.mkdir()
+    shutil.copytree(bench.folder / "v", fresh.folder / "v")
+    fresh.write(entries(*FILMS))
+    fresh.run()
+    assert bench.parts() == fresh.parts()

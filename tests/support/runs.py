@@ -1,0 +1,116 @@
+"""Runs a manifest as the command does, but with an engine that embeds at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from batchembed.api.client import AsyncTasksClient
+from batchembed.core.run_report import RunReport
+from batchembed.dataset.publish import Dataset, DatasetIdentity
+from batchembed.dataset.read import open_dataset
+from batchembed.engine.service import Workers
+from batchembed.manifest.resolve import read_manifest
+from batchembed.media.limits import profile
+from batchembed.runner.carry import Service
+from batchembed.runner.listen import Event
+from batchembed.runner.run import Setting, run
+from batchembed.store.home import make_home, state_home
+from tests.support.engines import InstantPool, in_process
+
+
+@dataclass(kw_only=True)
+class Heard:
+    """Keeps every event, and may act on one."""
+
+    events: list[Event] = field(default_factory=list)
+    then: Callable[[Event], None] | None = None
+
+    def notice(self, event: Event) -> None:
+        self.events.append(event)
+        if self.then is not None:
+            self.then(event)
+
+
+@dataclass(kw_only=True)
+class Bench:
+    """A manifest in a folder, and runs of it."""
+
+    folder: Path
+    pool: Workers = field(default_factory=InstantPool)
+    wrap: Callable[[AsyncTasksClient], AsyncTasksClient] = lambda client: client
+
+    @property
+    def manifest(self) -> Path:
+        return self.folder / "manifest.yaml"
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out"
+
+    def write(self, videos: str, *, more: str = "") -> None:
+        """Write the manifest around its list of videos."""
+        self.manifest.write_text(
+            f"version: 1\nengine: local\n{more}output: {{path: out}}\nvideos:\n{videos}",
+            encoding="utf-8",
+        )
+
+    def run(
+        self,
+        *,
+        overrides: Sequence[str] = (),
+        retry_failed: bool = False,
+        heard: Heard | None = None,
+        idempotent: bool = True,
+    ) -> RunReport:
+        """Run the manifest once."""
+        manifest = read_manifest(self.manifest, overrides=overrides).manifest
+        limits = profile(manifest.profile)
+        identity = DatasetIdentity(
+            model_name=manifest.model_name, dimension=limits.dimension, engine={}
+        )
+        dataset = Dataset.open_or_create(
+            Path(manifest.output.path), identity=identity, new_id=lambda: "d" * 32
+        )
+        home = state_home(manifest.file, None, dataset.dataset_id)
+        make_home(home)
+        ticks = itertools.count(1_000_000)
+
+        @contextlib.asynccontextmanager
+        async def service() -> AsyncIterator[Service]:
+            async with in_process(home.engine, self.pool) as client:
+                yield Service(client=self.wrap(client), idempotent=idempotent)
+
+        async def once() -> RunReport:
+            return await run(
+                Setting(
+                    manifest=manifest,
+                    profile=limits,
+                    dataset=dataset,
+                    home=home,
+                    open_service=service,
+                    listener=heard or Heard(),
+                    clock=lambda: float(next(ticks)),
+                    stop=asyncio.Event(),
+                    retry_failed=retry_failed,
+                )
+            )
+
+        return asyncio.run(once())
+
+    def rows(self) -> pa.Table:
+        """The dataset as it is."""
+        return open_dataset(self.output).to_table()
+
+    def parts(self) -> dict[str, bytes]:
+        """Every part, by its path in the dataset."""
+        return {
+            str(path.relative_to(self.output)): path.read_bytes()
+            for path in sorted(self.output.rglob("*.parquet"))
+        }
