@@ -55,8 +55,10 @@ class Lines:
                 line = started_line(event)
             case Moved(video_id=video_id, state=state, task_id=task_id):
                 line = f"{video_id}: {state}" + (f" task {task_id}" if task_id else "")
-            case Ended(video_id=video_id, outcome=outcome, why=why, rows=rows):
-                line = f"{video_id}: {outcome}, {rows} rows" + (f": {why}" if why else "")
+            case Ended(video_id=video_id, outcome=Outcome.COMMITTED, rows=rows):
+                line = f"{video_id}: {rows} rows"  # it is committed once a record is published
+            case Ended(video_id=video_id, outcome=outcome, why=why):
+                line = f"{video_id}: {outcome}" + (f": {why}" if why else "")
             case Published(number=number, rows=rows, parts=parts):
                 line = f"published record {number}: {rows} rows in {parts} parts"
             case Warned(message=message):

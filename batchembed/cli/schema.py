@@ -7,13 +7,14 @@ import click
 from batchembed import resources
 from batchembed.cli.problems import print_json
 from batchembed.errors import UsageError
+from batchembed.manifest.schema import bundled
 
 
 @click.command("schema")
 @click.argument("name", default="manifest")
 def command(name: str) -> None:
-    """Print a JSON Schema: manifest (default), run-report, or limits/MODEL."""
+    """Print a JSON Schema: manifest (default, with the limits in it), run-report, limits/MODEL."""
     known = ("manifest", "run-report", *(f"limits/{model}" for model in resources.model_names()))
     if name not in known:
         raise UsageError(f"there is no schema {name!r}; there are: {', '.join(known)}")
-    print_json(resources.schema(name))
+    print_json(bundled() if name == "manifest" else resources.schema(name))

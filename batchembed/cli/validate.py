@@ -29,7 +29,8 @@ def command(
 ) -> int:
     """Check a manifest and, by probing, its videos; nothing is sent or written."""
     asked = read(manifest, overrides, engine)
-    found = [] if no_probe else _probe(asked.manifest, asked.profile)
+    rejected = [] if no_probe else _probe(asked.manifest, asked.profile)
+    found = [problem for problems in rejected for problem in problems]
     probed = sum(isinstance(video.source, FileSource) for video in asked.manifest.videos)
     if output_format == "json":
         print_json(
@@ -42,10 +43,9 @@ def command(
         )
     else:
         print_problems(found, as_json=False)
-        rejected = len({problem.place for problem in found})
         click.echo(
             f"{asked.manifest.name}: {len(asked.manifest.videos)} videos, the manifest is valid; "
-            + ("not probed" if no_probe else f"{probed} probed, {rejected} would be rejected")
+            + ("not probed" if no_probe else f"{probed} probed, {len(rejected)} would be rejected")
         )
     accepted = (
         asked.manifest.on_rejected == "accept" or asked.manifest.on_limit_violation == "submit"
@@ -53,7 +53,9 @@ def command(
     return ExitCode.INCOMPLETE if found and not accepted else ExitCode.OK
 
 
-def _probe(manifest: Manifest, profile: Profile) -> list[Problem]:
+def _probe(manifest: Manifest, profile: Profile) -> list[tuple[Problem, ...]]:
+    """The problems of each video that has any."""
+
     def check(video: Video) -> tuple[Problem, ...]:
         if not isinstance(video.source, FileSource) or video.skip is not None:
             return ()
@@ -61,4 +63,4 @@ def _probe(manifest: Manifest, profile: Profile) -> list[Problem]:
         return rejections(video, (*told.reasons, *told.warnings))
 
     with concurrent.futures.ThreadPoolExecutor(manifest.concurrency.probes) as pool:
-        return [problem for problems in pool.map(check, manifest.videos) for problem in problems]
+        return [problems for problems in pool.map(check, manifest.videos) if problems]

@@ -160,12 +160,12 @@ class _Reading:
                 hint="set both",
             )
         path = self._document.at(("output", "path"))
-        if isinstance(path, str) and "://" in path and not path.startswith("s3://"):
+        if isinstance(path, str) and "://" in path:
             yield self._document.problem(
                 ("output", "path"),
                 "the dataset can't be written there",
                 code="output_path",
-                hint="name a folder, or s3://bucket/prefix",
+                hint="name a folder: this version writes to no object store",
             )
 
     # -- values
@@ -234,9 +234,9 @@ class _Reading:
 
     def _output(self) -> OutputSpec:
         written = str(self._document.at(("output", "path")))
-        path = written if "://" in written else posixpath.normpath(absolute(self._folder, written))
+        path = posixpath.normpath(absolute(self._folder, written))
         return OutputSpec(
-            path=path.rstrip("/") + REHEARSAL if self._rehearses else path,
+            path=path + REHEARSAL if self._rehearses else path,
             partition_by=self._partition_by(),
             publish_every_s=self._number("output", "publish_every_s"),
         )

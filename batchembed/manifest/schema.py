@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,18 +26,29 @@ PARAMETERS = (
 
 @functools.cache
 def registry() -> Registry[Any]:
-    """Every published schema under its `$id`."""
+    """Every published schema under its path, relative to `schemas/`: the files refer so too."""
     names = ["manifest", *(f"limits/{model}" for model in resources.model_names())]
-    schemas = [resources.schema(name) for name in names]
     return Registry().with_resources(
-        (schema["$id"], DRAFT202012.create_resource(schema)) for schema in schemas
+        (f"{name}.schema.json", DRAFT202012.create_resource(resources.schema(name)))
+        for name in names
     )
+
+
+def bundled() -> dict[str, Any]:
+    """The manifest's schema as one document, the limits within it: for an editor far from here."""
+    text = json.dumps(resources.schema("manifest"))
+    for model in resources.model_names():
+        text = text.replace(f'"limits/{model}.schema.json#', f'"#/$defs/limits:{model}')
+    whole: dict[str, Any] = json.loads(text)
+    for model in resources.model_names():
+        whole["$defs"][f"limits:{model}"] = {"$defs": resources.schema(f"limits/{model}")["$defs"]}
+    return whole
 
 
 @functools.cache
 def editor_validator() -> Draft202012Validator:
     """The whole schema, as an editor applies it: with the limits where they stand beside the model."""
-    return Draft202012Validator(resources.schema("manifest"), registry=registry())
+    return Draft202012Validator({"$ref": "manifest.schema.json"}, registry=registry())
 
 
 @functools.cache
@@ -49,16 +61,14 @@ def shape_validator() -> Draft202012Validator:
 @functools.cache
 def entry_validator() -> Draft202012Validator:
     """One entry of `videos`, without the limits."""
-    return Draft202012Validator(
-        {"$ref": "urn:batchembed:manifest:1#/$defs/entry"}, registry=registry()
-    )
+    return Draft202012Validator({"$ref": "manifest.schema.json#/$defs/entry"}, registry=registry())
 
 
 @functools.cache
 def limits_validator(model: str) -> Draft202012Validator:
     """What a request to `model` may ask."""
     return Draft202012Validator(
-        {"$ref": f"urn:batchembed:limits:{model}#/$defs/parameters"}, registry=registry()
+        {"$ref": f"limits/{model}.schema.json#/$defs/parameters"}, registry=registry()
     )
 
 
@@ -68,7 +78,7 @@ def row_validator() -> Draft202012Validator:
     return Draft202012Validator(
         {
             "properties": {
-                key: {"$ref": f"urn:batchembed:manifest:1#/$defs/entry/properties/{key}"}
+                key: {"$ref": f"manifest.schema.json#/$defs/entry/properties/{key}"}
                 for key in ("video_file", "video_url", "id", "skip", *PARAMETERS)
             }
         },

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from batchembed.core.model import FileIdentity
 from batchembed.core.problems import Reason
-from batchembed.media.identity import FileIdentity, identify, open_regular, sha256_file
+from batchembed.media.identity import identify, open_regular, sha256_file
 from batchembed.media.unreadable import UnreadableVideoError
 
 
