@@ -41,6 +41,7 @@ from batchembed.dataset.sources import RowsMissingError, index, rows_of
 from batchembed.dataset.sources import staged_names as names_in
 from batchembed.dataset.staging import staged_name
 from batchembed.dataset.sweep import (
+    is_right,
     place_side_files,
     sweep,
     write_side_files,
@@ -139,15 +140,14 @@ class Dataset:
         options: tuple[str, ...] | None,
         staging: Path,
     ) -> bool:
-        """Whether a job's rows of these options (None: all) are staged or published."""
-        if (staging / staged_name(job_key)).is_file():
-            return True
+        """Whether a job's rows of these options (None: all) are published, or staged and whole."""
         wanted = {
             option
             for option, rows in staged.rows
             if rows and (options is None or option in options)
         }
-        return self._current().index.get((job_key, staged.sha256), {}).keys() >= wanted
+        published = self._current().index.get((job_key, staged.sha256), {})
+        return published.keys() >= wanted or is_right(staging / staged_name(job_key), staged.sha256)
 
     def finish_interrupted(self) -> None:
         """End what a crash interrupted. Every command that writes calls it first.

@@ -214,6 +214,18 @@ def test_a_damaged_staged_file_is_never_published(root: Path, staging: Path) -> 
     assert list((root / "_batchembed" / "incoming").iterdir()) == []
 
 
+def test_a_damaged_staged_file_counts_as_missing_where_its_rows_are_not_published(
+    root: Path, staging: Path
+) -> None:
+    spec = stage(staging, "a", options=("audio",))
+    dataset = open_here(root)
+    publish(dataset, staging, [spec])
+    assert dataset.has_rows(spec.job_key, staged_of(spec), options=None, staging=staging)
+    (staging / f"{spec.job_key}.arrow").write_bytes(b"damaged")
+    assert not dataset.has_rows(spec.job_key, staged_of(spec), options=None, staging=staging)
+    assert dataset.has_rows(spec.job_key, staged_of(spec), options=("audio",), staging=staging)
+
+
 def test_rows_of_an_older_retrieval_are_read_from_the_parts(root: Path, staging: Path) -> None:
     old = stage(staging, "a")
     publish(open_here(root), staging, [old])
