@@ -12,6 +12,7 @@ import click
 
 from batchembed.cli import plan, run, schema, status, validate
 from batchembed.cli.problems import print_problems
+from batchembed.cli.streams import silence
 from batchembed.cli.versions import versions
 from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
@@ -67,8 +68,7 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
     except (click.Abort, KeyboardInterrupt):
         return _say("interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output went away, as `| head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return ExitCode.OK
     except Exception:  # noqa: BLE001  the boundary: a defect is reported as one
         return _say(

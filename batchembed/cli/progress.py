@@ -15,6 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from batchembed.cli.streams import silence
 from batchembed.core.outcome import Outcome
 from batchembed.report.text import printable
 from batchembed.runner.listen import Ended, Event, Listener, Moved, Published, Started, Warned
@@ -65,8 +66,11 @@ class Lines:
                 line = f"warning: {message}"
             case unreachable:
                 assert_never(unreachable)
-        self._stream.write(printable(line) + "\n")
-        self._stream.flush()
+        try:
+            self._stream.write(printable(line) + "\n")
+            self._stream.flush()
+        except BrokenPipeError:
+            silence(self._stream)  # a run does not end because nobody reads of it
 
 
 class Terminal:

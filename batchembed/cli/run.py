@@ -21,6 +21,7 @@ from batchembed.cli.options import Read, format_option, manifest_options, read, 
 from batchembed.cli.problems import print_json
 from batchembed.cli.progress import listener_for
 from batchembed.cli.services import open_service, require_service
+from batchembed.cli.streams import silence
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
@@ -70,10 +71,13 @@ def command(
             )
         )
     _keep(report, home)
-    if output_format == "json":
-        print_json(report_dict(report))
-    else:
-        click.echo(summary(report), nl=False)
+    try:
+        if output_format == "json":
+            print_json(report_dict(report))
+        else:
+            click.echo(summary(report), nl=False)
+    except BrokenPipeError:
+        silence(sys.stdout)  # the run's own code stays what it is
     return report.exit_code
 
 

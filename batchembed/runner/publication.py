@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchembed.core.groups import GroupCutter
 from batchembed.core.model import JobKey, Manifest, Video, VideoId
@@ -65,7 +65,8 @@ class Publication:
 
     def _spec(self, video: Video) -> RowSpec | None:
         if video.video_id not in self.ended:
-            return self.before.get(video.video_id)
+            before = self.before.get(video.video_id)
+            return None if before is None else replace(before, metadata=video.metadata)
         found, _ = self.ended[video.video_id]
         if found is None or found.job is None:
             return None

@@ -143,10 +143,13 @@ class _Run:
         dimension = self._setting.profile.dimension or dataset.identity.dimension
         if dimension is None:
             raise StorageError(f"the dimension of {manifest.model_name} is not known")
+        metadata = [video.metadata for video in manifest.videos]
+        metadata += [spec.metadata for spec in self._publication.kept()]
         return dataset_schema(
-            [video.metadata for video in manifest.videos],
+            metadata,
             manifest.output.partition_by,
             dimension,
+            normalised=self._setting.profile.unit_length,
         )
 
     async def _remember(self, known: KnownFile) -> None:

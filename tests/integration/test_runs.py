@@ -15,6 +15,7 @@ from batchembed.api.client import AsyncTasksClient
 from batchembed.api.models import TasksCreateResponse
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
+from batchembed.core.states import State
 from batchembed.errors import ExitCode, RateLimitError, SubmissionUnknown
 from batchembed.runner.listen import Event, Moved, Started
 from tests.support.engines import InstantPool
@@ -349,6 +350,20 @@ def test_a_rate_limit_parks_the_run_and_the_next_goes_on(bench: Bench) -> None:
     bench.wrap = lambda client: client
     assert bench.run().exit_code is ExitCode.OK
     assert sorted({Path(name).stem for name in embedded(bench)}) == list(FILMS)
+
+
+def test_a_drained_run_commits_what_it_retrieved(bench: Bench) -> None:
+    bench.write(entries(*FILMS), more="concurrency: {tasks: 1}\n")
+
+    drained = bench.run(
+        stop_when=lambda event: isinstance(event, Moved) and event.state is State.STAGED
+    )
+
+    assert sorted(outcomes(drained).values()) == ["committed", "pending", "pending"]
+    assert drained.exit_code is ExitCode.AGAIN
+    assert len({row["video_id"] for row in bench.rows().to_pylist()}) == 1
+    assert bench.run().exit_code is ExitCode.OK
+    assert sorted(embedded(bench)) == list(FILMS)
 
 
 class KilledError(Exception):

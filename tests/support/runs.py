@@ -39,6 +39,20 @@ class Heard:
 
 
 @dataclass(kw_only=True)
+class Draining:
+    """Passes events on, and drains the run at one of them."""
+
+    heard: Heard
+    stop_when: Callable[[Event], bool]
+    stop: asyncio.Event
+
+    def notice(self, event: Event) -> None:
+        if self.stop_when(event):
+            self.stop.set()
+        self.heard.notice(event)
+
+
+@dataclass(kw_only=True)
 class Bench:
     """A manifest in a folder, and runs of it."""
 
@@ -68,8 +82,9 @@ class Bench:
         retry_failed: bool = False,
         heard: Heard | None = None,
         idempotent: bool = True,
+        stop_when: Callable[[Event], bool] = lambda event: False,
     ) -> RunReport:
-        """Run the manifest once."""
+        """Run the manifest once; it is told to drain at an event that `stop_when` names."""
         manifest = read_manifest(self.manifest, overrides=overrides).manifest
         limits = profile(manifest.profile)
         identity = DatasetIdentity(
@@ -87,7 +102,11 @@ class Bench:
             async with in_process(home.engine, self.pool) as client:
                 yield Service(client=self.wrap(client), idempotent=idempotent)
 
+        heard = heard or Heard()
+
         async def once() -> RunReport:
+            stop = asyncio.Event()
+            listener = Draining(heard=heard, stop_when=stop_when, stop=stop)
             return await run(
                 Setting(
                     manifest=manifest,
@@ -95,9 +114,9 @@ class Bench:
                     dataset=dataset,
                     home=home,
                     open_service=service,
-                    listener=heard or Heard(),
+                    listener=listener,
                     clock=lambda: float(next(ticks)),
-                    stop=asyncio.Event(),
+                    stop=stop,
                     retry_failed=retry_failed,
                 )
             )
