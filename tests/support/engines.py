@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import hashlib
 import socket
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -133,3 +134,28 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.up.set()
+
+
+@contextlib.contextmanager
+def served_from_a_thread(folder: Path, pool: Workers | None = None) -> Iterator[str]:
+    """The base URL of an engine that serves while the test's own thread does something else."""
+    began: Future[str] = Future()
+
+    async def serve(end: asyncio.Event) -> None:
+        async with (
+            Engine(folder, workers=2, pool=pool or InstantPool()) as engine,
+            served(engine) as base_url,
+        ):
+            began.set_result(base_url)
+            await end.wait()
+
+    loop = asyncio.new_event_loop()
+    end = asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve(end)))
+    thread.start()
+    try:
+        yield began.result(timeout=20)
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+        loop.close()

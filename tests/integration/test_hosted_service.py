@@ -1,0 +1,88 @@
+"""A run against a service behind HTTP: the client of the hosted API, over real connections."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from batchembed.cli.main import main
+from batchembed.dataset.read import open_dataset
+from tests.support.engines import InstantPool, served_from_a_thread
+from tests.support.media import make_video
+
+KEY = "tlk_do_not_print_me"
+
+
+def write(folder: Path, base_url: str) -> None:
+    (folder / "m.yaml").write_text(
+        "version: 1\n"
+        f"engine: {{kind: twelvelabs, base_url: '{base_url}', api_key_env: KEY}}\n"
+        "model_name: local-v1\n"
+        "videos: [{glob: 'v/*.mp4'}]\n"
+        "output: {path: out}\n"
+        "polling: {first_wait_s: 0.05, longest_wait_s: 0.2}\n",
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "v").mkdir()
+    for seed, name in enumerate("abc"):
+        make_video(tmp_path / "v" / f"{name}.mp4", seconds=7.0, fps=5, seed=seed)
+    return tmp_path
+
+
+def test_videos_are_uploaded_and_their_segments_retrieved(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    pool = InstantPool()
+    with served_from_a_thread(tmp_path_factory.mktemp("engine"), pool) as base_url:
+        write(folder, base_url)
+        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+
+    assert len(pool.embedded) == 3
+    assert open_dataset(folder / "out").count_rows() == 3
+    # A marker in each upload's name, for a later look at the service's listing.
+    tasks = (folder / "out" / "_batchembed" / "tasks.jsonl").read_text(encoding="utf-8")
+    assert len({json.loads(line)["task_id"] for line in tasks.splitlines()}) == 3
+
+
+def test_a_key_is_in_no_file_and_no_line(
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
+        write(folder, base_url)
+        main(["run", "m.yaml", "--format", "json"], env={"KEY": KEY})
+
+    told = capsys.readouterr()
+    assert KEY not in told.out + told.err + caplog.text
+    for path in folder.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+def test_a_service_that_is_away_ends_the_run_and_loses_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
+        pass  # its port is free now
+    write(folder, base_url)
+
+    assert main(["run", "m.yaml"], env={"KEY": KEY}) == 69
+
+    told = capsys.readouterr()
+    assert "no connection" in told.out
+    assert "Traceback" not in told.err
+
+    with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
+        write(folder, base_url)
+        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
