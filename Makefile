@@ -44,7 +44,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-test
+bench: $(VENV)/.installed-test configs/videos
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/engine.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 from collections.abc import AsyncIterator, Mapping
 
 from batchembed.api.client import DEFAULT_BASE_URL, ApiKey, AsyncTasksClient
@@ -14,6 +15,9 @@ from batchembed.store.home import Home
 #: Read after the manifest's own variable: spellings that users of the official SDK have set.
 _OTHER_KEY_VARIABLES = ("TWELVE_LABS_API_KEY",)
 
+#: What the extra `local` installs, of which the engine is made.
+_LOCAL_MODULES = ("onnxruntime", "starlette")
+
 
 def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None:
     """What the service needs before anything else is done.
@@ -22,13 +26,9 @@ def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None
         UsageError: an extra is not installed, or the key's variable is not set.
     """
     if manifest.engine.kind is EngineKind.LOCAL:
-        try:
-            import onnxruntime  # noqa: F401, PLC0415  asked for, not used
-            import starlette  # noqa: F401, PLC0415  asked for, not used
-        except ImportError as error:
-            raise UsageError(
-                f"engine: local needs {error.name}: pip install 'batchembed[local]'"
-            ) from error
+        for module in _LOCAL_MODULES:
+            if importlib.util.find_spec(module) is None:
+                raise UsageError(f"engine: local needs {module}: pip install 'batchembed[local]'")
         return None
     name = manifest.engine.api_key_env or "TWELVELABS_API_KEY"
     for variable in (name, *_OTHER_KEY_VARIABLES):
