@@ -11,11 +11,11 @@ import click
 from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
 from batchembed.cli.problems import print_json
 from batchembed.cli.state import Remembered, remembered
-from batchembed.core.model import EngineKind, FileSource, Video
+from batchembed.core.model import EngineKind, Video
 from batchembed.core.plan import Submit, decide
 from batchembed.core.segments import window
 from batchembed.report.text import printable
-from batchembed.runner.survey import Surveyed, read_file, surveyed, surveyed_url
+from batchembed.runner.survey import Surveyed, survey
 
 
 @click.command("plan")
@@ -48,23 +48,12 @@ def command(
 
 
 def _plan(asked: Read, before: Remembered, *, retry_failed: bool) -> list[dict[str, Any]]:
-    def survey(video: Video) -> Surveyed:
-        source = video.source
-        if not isinstance(source, FileSource):
-            return surveyed_url(video, source.url)
-        known = before.known.get(source.path)
-        probed = surveyed(
-            video, read_file(source.path, known, hashed=False), asked.manifest, asked.profile
-        )
-        if probed.reasons or probed.job is not None:
-            return probed
-        return surveyed(
-            video, read_file(source.path, known, hashed=True), asked.manifest, asked.profile
-        )
+    def survey_one(video: Video) -> Surveyed:
+        return survey(video, before.known, asked.manifest, asked.profile)
 
     videos = asked.manifest.videos
     with concurrent.futures.ThreadPoolExecutor(asked.manifest.concurrency.probes) as pool:
-        found = pool.map(survey, [video for video in videos if video.skip is None])
+        found = pool.map(survey_one, [video for video in videos if video.skip is None])
         told = iter(found)
         seen: set[str] = set()
         return [

@@ -30,7 +30,7 @@ def listener_for(stream: TextIO) -> Iterator[Listener]:
         yield Lines(stream)
         return
     console = Console(file=stream)
-    shown = Terminal(clock=time.monotonic)
+    shown = Terminal(clock=time.monotonic, say=console.print)
     with Live(get_renderable=shown.render, console=console, refresh_per_second=4, transient=True):
         yield shown
 
@@ -76,8 +76,9 @@ class Lines:
 class Terminal:
     """Keeps the figures of a run, and draws them."""
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
+    def __init__(self, *, clock: Callable[[], float], say: Callable[[str], None]) -> None:
         self._clock = clock
+        self._say = say
         self._began = clock()
         self._videos = 0
         self._states: dict[str, str] = {}
@@ -92,6 +93,7 @@ class Terminal:
         match event:
             case Started(videos=videos, committed=committed):
                 self._videos, self._old = videos, committed
+                self._say(started_line(event))
             case Moved(video_id=video_id, state=state):
                 self._states[video_id] = state
             case Ended():

@@ -11,14 +11,13 @@ import shutil
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
-import msgspec
-
 from batchembed.api.models import CreateForm, Upload
-from batchembed.core.model import Facts, Parameters
+from batchembed.core.model import Facts, FileIdentity, Parameters
 from batchembed.core.problems import Reason
 from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
 from batchembed.engine.faults import Fault
@@ -130,12 +129,7 @@ class Engine:
         path = upload.path or self._spool(upload.file)
         found = os.fstat(upload.file.fileno()) if upload.path else os.stat(path)  # noqa: PTH116  as fstat
         source = SourceFile(
-            path=path,
-            dev=found.st_dev,
-            inode=found.st_ino,
-            size_bytes=found.st_size,
-            mtime_ns=found.st_mtime_ns,
-            ctime_ns=found.st_ctime_ns,
+            identity=_identity(path, found),
             sha256=upload.sha256 or sha256_file(path),
             owned=upload.path is None,
         )
@@ -160,7 +154,7 @@ class Engine:
     def _discard(source: SourceFile) -> None:
         if source.owned:
             with contextlib.suppress(FileNotFoundError):
-                Path(source.path).unlink()
+                Path(source.identity.path).unlink()
 
     def _push(self, task: Task) -> None:
         heapq.heappush(self._queue, (-task.duration_sec, task.task_id, task))
@@ -174,8 +168,8 @@ class Engine:
             await self._work(task)
 
     async def _work(self, task: Task) -> None:
-        source = await asyncio.to_thread(_as_created, task.source)
-        if source is None:
+        file = await asyncio.to_thread(_as_created, task.source)
+        if file is None:
             changed = Reason(
                 code="video_file_changed",
                 message="the file is not the one that the task was created from",
@@ -193,14 +187,14 @@ class Engine:
         try:
             embedded = await asyncio.wrap_future(
                 self._pool.submit(
-                    source.path,
+                    file.path,
                     plan,
                     deadline_s=120 + 3 * task.duration_sec,
                     expect=Expected(
-                        dev=source.dev,
-                        inode=source.inode,
-                        size_bytes=source.size_bytes,
-                        mtime_ns=source.mtime_ns,
+                        dev=file.dev,
+                        inode=file.inode,
+                        size_bytes=file.size_bytes,
+                        mtime_ns=file.mtime_ns,
                     ),
                 )
             )
@@ -209,26 +203,23 @@ class Engine:
             await asyncio.to_thread(self.tasks.fail, task, failure.reason)
         except PoolClosedError:
             return  # the engine ends: the task goes on when it is opened again
-        self._discard(source)
+        self._discard(task.source)
 
 
-def _as_created(source: SourceFile) -> SourceFile | None:
+def _as_created(source: SourceFile) -> FileIdentity | None:
     """The file, if its bytes are those the task was created from; touched is not changed."""
+    path, before = source.identity.path, source.identity
     try:
-        found = os.stat(source.path)  # noqa: PTH116  as fstat
-        if (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns) == (
-            source.dev,
-            source.inode,
-            source.size_bytes,
-            source.mtime_ns,
-        ):
-            return source
-        if sha256_file(source.path) != source.sha256:
-            return None
+        now = _identity(path, os.stat(path))  # noqa: PTH116  as fstat
+        same = replace(now, ctime_ns=before.ctime_ns) == before
+        return now if same or sha256_file(path) == source.sha256 else None
     except (OSError, UnreadableVideoError):
         return None
-    return msgspec.structs.replace(
-        source,
+
+
+def _identity(path: str, found: os.stat_result) -> FileIdentity:
+    return FileIdentity(
+        path=path,
         dev=found.st_dev,
         inode=found.st_ino,
         size_bytes=found.st_size,

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchembed.core.model import Parameters, TaskId
+from batchembed.core.model import FileIdentity, Parameters, TaskId
 from batchembed.core.problems import Reason
 from batchembed.engine.embed import Embedded, EmbeddedSegment
 from batchembed.engine.faults import Fault, unknown_task
@@ -37,12 +37,7 @@ class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
     `owned` files were uploaded: the engine removes them when the task has ended.
     """
 
-    path: str
-    dev: int
-    inode: int
-    size_bytes: int
-    mtime_ns: int
-    ctime_ns: int
+    identity: FileIdentity
     sha256: str
     owned: bool
 

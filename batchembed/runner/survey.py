@@ -106,6 +106,20 @@ def surveyed(
     )
 
 
+def survey(
+    video: Video, known: Mapping[str, KnownFile], manifest: Manifest, profile: Profile
+) -> Surveyed:
+    """Probe, judge, and only then hash: a file that is rejected is never read to its end."""
+    source = video.source
+    if not isinstance(source, FileSource):
+        return surveyed_url(video, source.url)
+    read = read_file(source.path, known.get(source.path), hashed=False)
+    found = surveyed(video, read, manifest, profile)
+    if found.reasons or found.job is not None or isinstance(read, Reason):
+        return found
+    return surveyed(video, read_file(source.path, read, hashed=True), manifest, profile)
+
+
 def surveyed_url(video: Video, url: str) -> Surveyed:
     """What a video at a URL is: nothing of it can be probed."""
     return Surveyed(video=video, job=_job(video, url_content(url), None), facts=None, identity=None)
@@ -139,7 +153,7 @@ class Surveyor:
         self._reading: dict[tuple[str, bool], asyncio.Task[KnownFile | Reason]] = {}
 
     async def survey(self, video: Video) -> Surveyed:
-        """Probe, judge, and only then hash: a file that is rejected is never read to its end."""
+        """As the function `survey`, but each file is read once, however many videos share it."""
         source = video.source
         if not isinstance(source, FileSource):
             return surveyed_url(video, source.url)
