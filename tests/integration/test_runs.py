@@ -12,11 +12,18 @@ from typing import Any
 import pytest
 
 from batchembed.api.client import AsyncTasksClient
-from batchembed.api.models import TasksCreateResponse
+from batchembed.api.models import TasksCreateResponse, TasksStatusResponse
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
-from batchembed.errors import ExitCode, RateLimitError, SubmissionUnknown
+from batchembed.errors import (
+    ApiTimeoutError,
+    ExitCode,
+    NotFoundError,
+    RateLimitError,
+    SubmissionUnknown,
+)
+from batchembed.media.identity import sha256_file
 from batchembed.runner.listen import Event, Moved, Started
 from tests.support.engines import InstantPool
 from tests.support.media import make_video
@@ -364,6 +371,101 @@ def test_a_drained_run_commits_what_it_retrieved(bench: Bench) -> None:
     assert len({row["video_id"] for row in bench.rows().to_pylist()}) == 1
     assert bench.run().exit_code is ExitCode.OK
     assert sorted(embedded(bench)) == list(FILMS)
+
+
+class LosingClient(AsyncTasksClient):
+    """A client of a service that has forgotten, or that answers with something else."""
+
+    def __init__(self, inner: AsyncTasksClient, *, status: Any = None, body: Any = None) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._status = status
+        self._body = body
+
+    async def wait_for_done(self, task_id: str, **options: Any) -> TasksStatusResponse:
+        if self._status is not None:
+            raise self._status
+        return await super().wait_for_done(task_id, **options)
+
+    async def retrieve_body(self, task_id: str, **options: Any) -> bytes:
+        if isinstance(self._body, Exception):
+            raise self._body
+        if self._body is not None:
+            return bytes(self._body)
+        return await super().retrieve_body(task_id, **options)
+
+
+GONE = NotFoundError(status_code=404, code="resource_not_exist", message="no such task")
+
+
+@pytest.mark.parametrize("where", [{"status": GONE}, {"body": GONE}], ids=["polled", "retrieved"])
+def test_a_task_that_the_service_lost_fails_its_video_and_can_be_sent_again(
+    bench: Bench, where: dict[str, Any]
+) -> None:
+    bench.write(entries("a"))
+    bench.wrap = lambda client: LosingClient(client, **where)
+    report = bench.run()
+
+    assert outcomes(report) == {"a": Outcome.FAILED}
+    assert [reason.code for reason in report.videos[0].reasons] == ["task_lost"]
+
+    bench.wrap = lambda client: client
+    again = bench.run(retry_failed=True)
+    assert (again.exit_code, again.submitted) == (ExitCode.OK, 1)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[",
+        b'{"status": "ready", "video_embedding": {"segments": []}}',
+        (
+            b'{"video_embedding": {"segments": [{"start_offset_sec": 0, "end_offset_sec": 6,'
+            b' "embedding_option": "audio", "embedding_scope": "clip", "float": [1, 2]}]}}'
+        ),
+    ],
+    ids=["no json", "no segments", "another dimension"],
+)
+def test_an_answer_that_breaks_a_check_fails_its_video_and_is_kept(
+    bench: Bench, body: bytes
+) -> None:
+    bench.write(entries("a"))
+    bench.wrap = lambda client: LosingClient(client, body=body)
+
+    report = bench.run()
+
+    assert outcomes(report) == {"a": Outcome.FAILED}
+    (kept,) = bench.folder.glob(".batchembed/*/staging/*.answer.json")
+    assert kept.read_bytes() == body
+    assert str(kept) in (report.videos[0].reasons[0].hint or "")
+
+
+def test_a_task_that_does_not_end_is_left_to_the_next_run(bench: Bench) -> None:
+    bench.write(entries("a"))
+    bench.wrap = lambda client: LosingClient(client, status=ApiTimeoutError("still processing"))
+    report = bench.run()
+    assert (outcomes(report), report.exit_code) == ({"a": Outcome.PENDING}, ExitCode.AGAIN)
+
+    bench.wrap = lambda client: client
+    assert bench.run().exit_code is ExitCode.OK
+    assert embedded(bench) == ["a"]
+
+
+def test_a_file_that_is_being_written_is_not_sent(bench: Bench) -> None:
+    bench.write(entries("a"))
+
+    def changing(path: str) -> str:
+        digest = sha256_file(path)
+        with Path(path).open("ab") as file:
+            file.write(b"more")
+        return digest
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("batchembed.runner.survey.sha256_file", changing)
+        report = bench.run()
+
+    assert (outcomes(report), report.submitted) == ({"a": Outcome.PENDING}, 0)
+    assert report.videos[0].reasons[0].code == "video_file_changed"
+    assert bench.run().exit_code is ExitCode.OK
 
 
 class KilledError(Exception):
