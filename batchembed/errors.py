@@ -24,7 +24,8 @@ BatchembedError                 exit 1
 ├── StorageError                exit 74   ledger, staging or dataset: I/O error, or damage
 │   ├── LedgerError
 │   └── DatasetError
-└── LockedError                 exit 75   another run holds this output
+├── LockedError                 exit 75   another run holds this output
+└── SignalledError              exit 130, 143   a second signal ended the run at once
 """
 
 from __future__ import annotations
@@ -120,6 +121,14 @@ class LockedError(BatchembedError):
     """Another run holds this output."""
 
     exit_code = ExitCode.AGAIN
+
+
+class SignalledError(BatchembedError):
+    """A second signal ended the run at once; the ledger has everything that was acknowledged."""
+
+    def __init__(self, number: int) -> None:
+        self.exit_code = ExitCode(128 + number)
+        super().__init__("stopped at once; run again to go on")
 
 
 class TaskFailedError(BatchembedError):

@@ -26,7 +26,7 @@ from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
 from batchembed.dataset.publish import Dataset, DatasetIdentity
-from batchembed.errors import ExitCode
+from batchembed.errors import ExitCode, SignalledError
 from batchembed.report.as_json import report_dict
 from batchembed.report.text import summary
 from batchembed.runner import run as runner
@@ -157,6 +157,10 @@ def _draining(stop: asyncio.Event) -> Iterator[list[int]]:
         loop.add_signal_handler(number, take, number)
     try:
         yield received
+    except asyncio.CancelledError:
+        if not received:
+            raise
+        raise SignalledError(received[0]) from None
     finally:
         for number in handled:
             loop.remove_signal_handler(number)
