@@ -376,7 +376,9 @@ class _Lane:
             finally:
                 await response.aclose()
         if not response.is_success:
-            raise error_of(response.status_code, response.headers, bytes(body))
+            key = request.headers.get("x-api-key")
+            secrets = () if key is None else (key,)
+            raise error_of(response.status_code, response.headers, bytes(body), secrets=secrets)
         return bytes(body)
 
 

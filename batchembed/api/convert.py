@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
+from batchembed.core.redact import redacted
 from batchembed.errors import (
     ApiConnectionError,
     ApiError,
@@ -48,13 +49,19 @@ _BY_CODE: dict[str, type[ApiError]] = {
 }
 
 
-def error_of(status_code: int, headers: Mapping[str, str], body: bytes) -> ApiError:
-    """The error that an answer means: by its code, then by its status."""
+def error_of(
+    status_code: int, headers: Mapping[str, str], body: bytes, *, secrets: tuple[str, ...] = ()
+) -> ApiError:
+    """The error that an answer means: by its code, then by its status.
+
+    Its message is redacted: of what signs a URL, and of `secrets`.
+    """
     lowered = {name.lower(): value for name, value in headers.items()}
     content = _content(body)
     fault = content.get("error", content) if isinstance(content, dict) else {}
     fault = fault if isinstance(fault, dict) else {}
     code = _text(fault.get("code"))
+    said = _text(fault.get("message")) or (content[:200] if isinstance(content, str) else None)
     kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status_code)
     if kind is None:
         kind = ServerError if status_code >= 500 else ApiError
@@ -63,8 +70,7 @@ def error_of(status_code: int, headers: Mapping[str, str], body: bytes) -> ApiEr
         headers=lowered,
         body=content,
         code=code,
-        message=_text(fault.get("message"))
-        or (content[:200] if isinstance(content, str) else None),
+        message=None if said is None else redacted(said, *secrets),
         retry_after_s=retry_after_s(lowered),
     )
 

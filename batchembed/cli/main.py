@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 import click
 
 from batchembed.cli import plan, run, schema, status, validate
-from batchembed.cli.problems import print_problems
-from batchembed.cli.streams import silence
+from batchembed.cli.problems import print_json, print_problems
+from batchembed.cli.streams import quietly, silence
 from batchembed.cli.versions import versions
 from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
@@ -55,12 +55,17 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
         env: the environment; the API key's variable is the one thing read from it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    as_json = _wants_json(arguments)
     try:
         code = cli.main(arguments, prog_name="batchembed", standalone_mode=False, obj=env)
     except ManifestError as error:
-        print_problems(error.problems, as_json=_wants_json(arguments))
+        with quietly(sys.stdout):
+            print_problems(error.problems, as_json=as_json)
         return error.exit_code
     except BatchembedError as error:
+        if as_json:
+            with quietly(sys.stdout):
+                print_json({"error": {"message": str(error), "exit_code": int(error.exit_code)}})
         return _say(str(error), error.exit_code)
     except click.ClickException as error:
         error.show(sys.stderr)

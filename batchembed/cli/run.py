@@ -21,7 +21,7 @@ from batchembed.cli.options import Read, format_option, manifest_options, read, 
 from batchembed.cli.problems import print_json
 from batchembed.cli.progress import listener_for
 from batchembed.cli.services import open_service, require_service
-from batchembed.cli.streams import silence
+from batchembed.cli.streams import quietly
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
@@ -71,13 +71,11 @@ def command(
             )
         )
     _keep(report, home)
-    try:
+    with quietly(sys.stdout):
         if output_format == "json":
             print_json(report_dict(report))
         else:
             click.echo(summary(report), nl=False)
-    except BrokenPipeError:
-        silence(sys.stdout)  # the run's own code stays what it is
     return report.exit_code
 
 
@@ -169,4 +167,7 @@ def _draining(stop: asyncio.Event) -> Iterator[list[int]]:
 def _keep(report: RunReport, home: Home) -> None:
     """Leave the report in the state folder, under the run's time."""
     name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ.json")
-    (home.runs / name).write_bytes(msgspec.json.encode(report_dict(report)))
+    try:
+        (home.runs / name).write_bytes(msgspec.json.encode(report_dict(report)))
+    except OSError as error:  # the run itself is done, and what it did is in ledger and dataset
+        click.echo(f"batchembed: the report can't be kept in {home.runs}: {error}", err=True)

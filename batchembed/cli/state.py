@@ -8,6 +8,7 @@ from pathlib import Path
 from batchembed.core.model import JobKey, Manifest
 from batchembed.core.states import Entry
 from batchembed.dataset.publish import Dataset
+from batchembed.errors import StorageError
 from batchembed.store.home import state_home
 from batchembed.store.ledger import KnownFile, SqliteLedger
 
@@ -27,12 +28,15 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
     Raises:
         StorageError: ledger or dataset can't be read.
     """
-    dataset = Dataset.find(Path(manifest.output.path))
-    if dataset is None:
-        return Remembered()
-    home = state_home(manifest.file, state_dir, dataset.dataset_id)
-    if not home.ledger.exists():
-        return Remembered(dataset=dataset)
+    try:
+        dataset = Dataset.find(Path(manifest.output.path))
+        if dataset is None:
+            return Remembered()
+        home = state_home(manifest.file, state_dir, dataset.dataset_id)
+        if not home.ledger.exists():
+            return Remembered(dataset=dataset)
+    except OSError as error:
+        raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
     ledger = SqliteLedger(home.ledger, read_only=True)
     try:
         return Remembered(dataset=dataset, entries=ledger.entries(), known=ledger.files())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TextIO
 
 
@@ -11,3 +13,13 @@ def silence(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
+
+
+@contextlib.contextmanager
+def quietly(stream: TextIO) -> Iterator[None]:
+    """Write to `stream` while somebody reads; what comes out as exit code is not theirs to change."""
+    try:
+        yield
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)

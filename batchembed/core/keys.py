@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from batchembed.core.model import Content, JobKey, Parameters, VideoId, public_url
 
@@ -42,11 +44,28 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
+#: Query parameters that sign a URL for a while: S3 and its like, Google, CloudFront, Azure.
+_SIGNATURE = re.compile(
+    r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
+    r"|sig|se|sp|sr|st|sv|spr|sip|ss|srt|ske|skoid|sks|skt|sktid|skv",
+    re.IGNORECASE,
+)
+
+
+def unsigned_url(url: str) -> str:
+    """The URL without user, fragment and signature; what else its query says stays."""
+    query = [
+        (name, value)
+        for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)
+        if not _SIGNATURE.fullmatch(name)
+    ]
+    return public_url(url) + (f"?{urlencode(query)}" if query else "")
+
+
 def url_content(url: str) -> Content:
     """Identity of a URL's video: weak, since what is behind it may change."""
-    return Content(
-        kind="url", digest=hashlib.sha256(public_url(url).encode()).hexdigest(), weak=True
-    )
+    sha256 = hashlib.sha256(unsigned_url(url).encode()).hexdigest()
+    return Content(kind="url", digest=sha256, weak=True)
 
 
 def job_key(content: Content, parameters: Parameters) -> JobKey:

@@ -83,6 +83,7 @@ class Entry:
     staged: Staged | None = None  #: kept after the commit: the digest of the rows
     commit: int | None = None
     reason: Reason | None = None
+    warnings: tuple[Reason, ...] = ()  #: what the service or a check found odd in its rows
     submitted_at: float | None = None  #: seconds since the epoch
     updated_at: float = 0.0
 

@@ -33,6 +33,7 @@ from batchembed.core.problems import Reason
 from batchembed.engine.faults import Fault
 from batchembed.engine.service import Engine
 from batchembed.engine.tasks import Task
+from batchembed.errors import StorageError
 
 API_PREFIX = "/v1.3"
 _STATUSES = ("processing", "ready", "failed")
@@ -49,7 +50,8 @@ def build_app(engine: Engine) -> Starlette:
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}/status", api.status, methods=["GET"]),
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}", api.retrieve, methods=["GET"]),
     ]
-    return Starlette(routes=routes, exception_handlers={Fault: _refuse, HTTPException: _no_route})
+    handlers = {Fault: _refuse, HTTPException: _no_route, StorageError: _in_trouble}
+    return Starlette(routes=routes, exception_handlers=handlers)
 
 
 class _Endpoints:
@@ -202,6 +204,10 @@ async def _no_route(_request: Request, error: Exception) -> Response:
         raise error
     code = "parameter_invalid" if error.status_code == 400 else "resource_not_exist"
     return refusal(Fault(error.status_code, code, error.detail))
+
+
+async def _in_trouble(_request: Request, error: Exception) -> Response:
+    return refusal(Fault(500, "internal_server_error", str(error)))
 
 
 def _metadata(task: Task) -> VideoEmbeddingMetadata:

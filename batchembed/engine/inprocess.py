@@ -25,6 +25,13 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         self._app = httpx.ASGITransport(app=build_app(engine))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer a request.
+
+        Raises:
+            StorageError: the engine can't work any more, so that waiting for it makes no sense.
+        """
+        if self._engine.failure is not None:
+            raise self._engine.failure
         form = request.extensions.get(FORM_EXTENSION)
         if not isinstance(form, CreateForm):
             return await self._app.handle_async_request(request)

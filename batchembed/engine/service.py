@@ -24,6 +24,7 @@ from batchembed.engine.faults import Fault
 from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
 from batchembed.engine.requests import MODEL_NAME, read_form
 from batchembed.engine.tasks import SourceFile, Task, TaskTable
+from batchembed.errors import LedgerError, StorageError
 from batchembed.media.identity import sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
@@ -65,10 +66,11 @@ class Engine:
         self._queue: list[tuple[float, str, Task]] = []
         self._waiting = asyncio.Condition()
         self._consumers: list[asyncio.Task[None]] = []
+        #: Why no task will end any more; whoever asks for one must be told.
+        self.failure: StorageError | None = None
 
     async def __aenter__(self) -> Self:
         self.tasks = await asyncio.to_thread(TaskTable, self._folder)
-        self._uploads.mkdir(exist_ok=True)
         for task in await asyncio.to_thread(self.tasks.processing):
             self._push(task)
         self._consumers = [asyncio.create_task(self._consume()) for _ in range(self._workers)]
@@ -91,6 +93,7 @@ class Engine:
 
         Raises:
             Fault: the request is refused, with the document's code.
+            StorageError: the engine's folder can't be written.
         """
         request = read_form(form)
         upload = form.upload
@@ -100,6 +103,8 @@ class Engine:
             source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
         except UnreadableVideoError as error:
             raise Fault(400, error.reason.code, error.reason.message) from error
+        except OSError as error:
+            raise StorageError(f"the engine's folder {self._folder}: {error}") from error
         task = Task(
             task_id=secrets.token_hex(12),
             status="processing",
@@ -143,6 +148,7 @@ class Engine:
         return source, facts
 
     def _spool(self, file: BinaryIO) -> str:
+        self._uploads.mkdir(exist_ok=True)
         path = self._uploads / secrets.token_hex(12)
         with path.open("xb") as sink:
             shutil.copyfileobj(file, sink, _COPY_CHUNK)
@@ -165,7 +171,15 @@ class Engine:
                 while not self._queue:
                     await self._waiting.wait()
                 *_, task = heapq.heappop(self._queue)
-            await self._work(task)
+            try:
+                await self._work(task)
+            except OSError as error:
+                # Its own folder, most likely a full disk: no task can end any more.
+                self.failure = StorageError(f"the engine's folder {self._folder}: {error}")
+                return
+            except LedgerError as error:
+                self.failure = error
+                return
 
     async def _work(self, task: Task) -> None:
         file = await asyncio.to_thread(_as_created, task.source)

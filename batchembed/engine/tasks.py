@@ -83,10 +83,10 @@ class TaskTable:
             LedgerError: the folder or the file can't be used.
         """
         self._results = folder / "results"
-        self._results.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         path = folder / "tasks.sqlite"
         try:
+            self._results.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             # An answered create must survive a power cut: WAL with NORMAL would lose it.
             self._db.execute("PRAGMA journal_mode = TRUNCATE")
@@ -95,7 +95,7 @@ class TaskTable:
                 self._db.executescript(
                     f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = 1; COMMIT;"
                 )
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"the engine's task table {path} can't be used: {error}") from error
 
     def close(self) -> None:

@@ -68,7 +68,7 @@ def _dataset(report: RunReport) -> list[str]:
 
 def how_to_read(dataset: str) -> list[str]:
     """Two shell lines that read the dataset, as they can be pasted."""
-    pattern = f"{dataset}/**/*.parquet"
+    pattern = f"{dataset.replace('[', '[[]')}/**/*.parquet"
     duckdb = (
         f"import duckdb; print(duckdb.read_parquet({pattern!r}, hive_partitioning=True)"
         ".aggregate('embedding_option, embedding_scope, count(*) AS segments'))"

@@ -26,6 +26,7 @@ from batchembed.core.model import (
 )
 from batchembed.core.plan import Collect, Skip, Submit, Wait, decide
 from batchembed.core.problems import Reason
+from batchembed.core.redact import redacted
 from batchembed.core.segments import window
 from batchembed.core.states import Entry, State
 from batchembed.dataset.staging import BrokenAnswerError, check_rows, write_staged
@@ -37,6 +38,7 @@ from batchembed.errors import (
     BatchembedError,
     NotFoundError,
     RateLimitError,
+    StorageError,
     SubmissionUnknown,
     UsageLimitError,
 )
@@ -66,7 +68,6 @@ class Carried:
     """A job where this run left it."""
 
     entry: Entry | None
-    warnings: tuple[Reason, ...] = ()
     pending: Reason | None = None  #: why it is not further
 
 
@@ -94,31 +95,35 @@ class Carrier:
         Raises:
             BatchembedError: something that ends the run; the job is left where it is.
         """
-        retry_failed = self.retry_failed
-        warnings: tuple[Reason, ...] = ()
+        retry_failed = self.retry_failed or self._was_moved(job)
         while True:
             entry = self.entries.get(job.job_key)
             action = decide(entry, idempotent=self.service.idempotent, retry_failed=retry_failed)
             try:
                 match action:
                     case Skip(why=why):
-                        return _carried(entry, warnings, why)
+                        return _carried(entry, why)
                     case Submit(attempt=attempt):
                         retry_failed = False
                         pending = await self._submit(job, identity, attempt)
                         if pending is not None:
                             return Carried(entry=self.entries[job.job_key], pending=pending)
                     case Wait(task_id=task_id):
-                        pending, told = await self._wait(job, task_id)
-                        warnings += told
+                        pending = await self._wait(job, task_id)
                         if pending is not None:
                             return Carried(entry=self.entries[job.job_key], pending=pending)
                     case Collect(task_id=task_id):
-                        warnings += await self._collect(job, task_id)
+                        await self._collect(job, task_id)
                     case unreachable:
                         assert_never(unreachable)
             except StoppedError:
                 return Carried(entry=self.entries.get(job.job_key), pending=_STOPPED)
+
+    def _was_moved(self, job: Job) -> bool:
+        """Whether the job failed only because its file was moved while the engine was away."""
+        entry = self.entries.get(job.job_key)
+        reason = None if entry is None else entry.reason
+        return self.service.idempotent and reason is not None and reason.code == _FILE_CHANGED
 
     async def _submit(self, job: Job, identity: FileIdentity | None, attempt: int) -> Reason | None:
         """Create the task. The entry is durably `submitting` before anything is sent."""
@@ -127,7 +132,7 @@ class Carrier:
         if identity is not None and await asyncio.to_thread(identify, identity.path) != identity:
             await self._ensure(job.job_key)
             return Reason(
-                code="video_file_changed",
+                code=_FILE_CHANGED,
                 message=f"{identity.path} changed while it was read",
                 hint="run again once it is written",
             )
@@ -146,6 +151,13 @@ class Carrier:
         except BatchembedError as error:
             await self._refused(entry, error)
             return None
+        except OSError as error:
+            await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
+            return Reason(
+                code="video_file_unreadable",
+                message=f"the file can't be read any more: {error.strerror}",
+                hint="run again once it can",
+            )
         self.submitted += 1
         await self._move(
             replace(entry, state=State.PROCESSING, task_id=task_id, submitted_at=self.clock()),
@@ -155,7 +167,7 @@ class Carrier:
 
     async def _refused(self, entry: Entry, error: BatchembedError) -> None:
         """The create certainly made no task: the video's failure, or the whole run's."""
-        if not isinstance(error, ApiError) or isinstance(error, _RUN_LEVEL) or _of_model(error):
+        if not isinstance(error, ApiError) or _ends_the_run(error):
             await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
             raise error
         reason = Reason(
@@ -198,10 +210,12 @@ class Carrier:
             )
         return TaskId(answer.id or "")
 
-    async def _wait(self, job: Job, task_id: TaskId) -> tuple[Reason | None, tuple[Reason, ...]]:
-        """Poll until the task has ended. Why it has not, if so, and what the service warns of."""
+    async def _wait(self, job: Job, task_id: TaskId) -> Reason | None:
+        """Poll until the task has ended; why it has not, if so."""
         entry = self.entries[job.job_key]
-        spent = self.clock() - (entry.submitted_at or self.clock())
+        # A hosted task works on while nobody looks; the embedded engine's begins again with the run.
+        began = None if self.service.idempotent else entry.submitted_at
+        spent = 0.0 if began is None else self.clock() - began
         policy = PollPolicy(
             first_wait_s=self.polling.first_wait_s,
             longest_wait_s=self.polling.longest_wait_s,
@@ -212,35 +226,34 @@ class Carrier:
                 self.service.client.wait_for_done(task_id, policy=policy)
             )
         except ApiTimeoutError as error:
-            late = Reason(
+            return Reason(
                 code="task_deadline",
                 message=str(error),
                 hint="the task is kept: the next run looks at it again",
             )
-            return late, ()
         except NotFoundError as error:
             await self._lose(entry, error)
-            return None, ()
+            return None
         if answer.status == "ready":
-            await self._move(replace(entry, state=State.READY), old=State.PROCESSING)
-        else:
-            await self._move(
-                replace(entry, state=State.FAILED, reason=_task_failure(answer)),
-                old=State.PROCESSING,
+            warnings = tuple(
+                Reason(code=told.code or "task_warning", message=redacted(told.message or ""))
+                for told in answer.warnings or ()
             )
-        return None, tuple(
-            Reason(code=told.code or "task_warning", message=told.message or "")
-            for told in answer.warnings or ()
-        )
+            ready = replace(entry, state=State.READY, warnings=warnings)
+            await self._move(ready, old=State.PROCESSING)
+        else:
+            failed = replace(entry, state=State.FAILED, reason=_task_failure(answer))
+            await self._move(failed, old=State.PROCESSING)
+        return None
 
-    async def _collect(self, job: Job, task_id: TaskId) -> tuple[Reason, ...]:
+    async def _collect(self, job: Job, task_id: TaskId) -> None:
         """Retrieve, check and stage. An answer that breaks a check is kept: it was paid for."""
         entry = self.entries[job.job_key]
         try:
             body = await self.service.client.retrieve_body(task_id)
         except NotFoundError as error:
             await self._lose(entry, error)
-            return ()
+            return
         asked, facts = job.parameters, job.facts
         whole = (
             None
@@ -262,14 +275,20 @@ class Carrier:
             )
         except BrokenAnswerError as error:
             kept = self.staging / f"{job.job_key}.answer.json"
-            await asyncio.to_thread(kept.write_bytes, body)
+            try:
+                await asyncio.to_thread(kept.write_bytes, body)
+            except OSError as failure:
+                raise StorageError(f"{kept} can't be written: {failure.strerror}") from failure
             reason = replace(error.reason, hint=f"the answer is kept as it came in {kept}")
             await self._move(replace(entry, state=State.FAILED, reason=reason), old=State.READY)
-            return ()
+            return
         staged = await asyncio.to_thread(write_staged, checked, self.staging, job.job_key)
-        await self._move(replace(entry, state=State.STAGED, staged=staged), old=State.READY)
+        known = {warning.code for warning in entry.warnings}
+        warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
+        await self._move(
+            replace(entry, state=State.STAGED, staged=staged, warnings=warnings), old=State.READY
+        )
         self.collected_sec += 0.0 if whole is None else (whole.end_ms - whole.start_ms) / 1000
-        return checked.warnings
 
     async def _lose(self, entry: Entry, error: NotFoundError) -> None:
         reason = Reason(
@@ -296,7 +315,9 @@ class Carrier:
         if entry.state is not State.SUBMITTING:
             steps.append((State.PLANNED, State.SUBMITTING))
         for old, new in steps:
-            entry = replace(entry, state=new, attempt=attempt, task_id=None, reason=None)
+            entry = replace(
+                entry, state=new, attempt=attempt, task_id=None, reason=None, warnings=()
+            )
             await self._move(entry, old=old)
         return entry
 
@@ -327,19 +348,28 @@ class Carrier:
             await asyncio.gather(working, stopping, return_exceptions=True)
 
 
+#: The engine says so too, of a task whose file is no longer where it was.
+_FILE_CHANGED = "video_file_changed"
+
 _STOPPED = Reason(
     code="stopped", message="the run was stopped before this video ended", hint="run again"
 )
 
 
-def _carried(entry: Entry | None, warnings: tuple[Reason, ...], why: str) -> Carried:
+def _carried(entry: Entry | None, why: str) -> Carried:
     unknown = entry is not None and entry.state in {State.UNKNOWN, State.SUBMITTING}
     pending = Reason(code="submission_unknown", message=why) if unknown else None
-    return Carried(entry=entry, warnings=warnings, pending=pending)
+    return Carried(entry=entry, pending=pending)
 
 
-def _of_model(error: ApiError) -> bool:
-    """Whether the service refuses the model itself: then it would refuse every video."""
+def _ends_the_run(error: ApiError) -> bool:
+    """Whether a create was refused for what every other one has too: key, quota, address, model."""
+    if isinstance(error, _RUN_LEVEL):
+        return True
+    if error.status_code is None or 300 <= error.status_code < 400:
+        return True
+    if error.status_code in {404, 405}:  # there is nothing to create at this address
+        return True
     return error.code == "parameter_invalid" and "model_name" in (error.server_message or "")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from batchembed.core.groups import GroupCutter
 from batchembed.core.model import JobKey, Manifest, Video, VideoId
-from batchembed.core.outcome import VideoOutcome
+from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.states import Entry, State
 from batchembed.dataset.publish import RowSpec
 from batchembed.runner.survey import Surveyed
@@ -59,15 +59,14 @@ class Publication:
         return filled
 
     def listed(self) -> tuple[RowSpec, ...]:
-        """The rows of the manifest's videos. One that has not ended keeps what it has."""
+        """The rows of the manifest's videos. One that is still pending keeps what it has."""
         specs = (self._spec(video) for video in self.manifest.videos)
         return tuple(spec for spec in specs if spec is not None)
 
     def _spec(self, video: Video) -> RowSpec | None:
-        if video.video_id not in self.ended:
-            before = self.before.get(video.video_id)
-            return None if before is None else replace(before, metadata=video.metadata)
-        found, _ = self.ended[video.video_id]
+        found, outcome = self.ended.get(video.video_id, (None, None))
+        if outcome is None or outcome.outcome is Outcome.PENDING:
+            return self._earlier(video)
         if found is None or found.job is None:
             return None
         entry = self.entries.get(found.job.job_key)
@@ -75,20 +74,27 @@ class Publication:
             return None
         return row_spec(found, entry)
 
+    def _earlier(self, video: Video) -> RowSpec | None:
+        """The rows that the last record has of a video, under what the manifest says of it now."""
+        before = self.before.get(video.video_id)
+        return None if before is None else replace(before, metadata=video.metadata)
+
     def kept(self) -> tuple[RowSpec, ...]:
-        """Rows whose video the manifest no longer names, or whose file can't be read any more."""
+        """Rows that nobody asks for now, and nobody asked to be rid of.
+
+        Their video is no longer in the manifest, or is skipped, or its file can't be read any more:
+        an unmounted disk must not drop what was paid for.
+        """
         if self.manifest.on_removed == "drop":
             return ()
         named = {video.video_id for video in self.manifest.videos}
-        return tuple(
-            spec
-            for video_id, spec in self.before.items()
-            if video_id not in named or self._unreadable(video_id)
-        )
+        gone = [spec for video_id, spec in self.before.items() if video_id not in named]
+        out_of_reach = [self._earlier(video) for video in self.manifest.videos if self._idle(video)]
+        return (*gone, *(spec for spec in out_of_reach if spec is not None))
 
-    def _unreadable(self, video_id: VideoId) -> bool:
-        found, _ = self.ended.get(video_id, (None, None))
-        return found is not None and found.unread
+    def _idle(self, video: Video) -> bool:
+        found, _ = self.ended.get(video.video_id, (None, None))
+        return video.skip is not None or (found is not None and found.unread)
 
     def outcomes(self, pending: Callable[[Video], VideoOutcome]) -> tuple[VideoOutcome, ...]:
         """Every video of the manifest; `pending` speaks for those that did not end."""

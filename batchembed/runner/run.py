@@ -15,6 +15,7 @@ from batchembed.core.problems import Reason
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
 from batchembed.dataset.publish import Dataset
+from batchembed.dataset.record import META
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.dataset.staging import StagedDamagedError, read_staged
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
@@ -55,10 +56,10 @@ async def run(setting: Setting) -> RunReport:
     """Run a manifest once.
 
     Raises:
-        LockedError: another run holds the dataset.
+        LockedError: another run holds the state folder, or the dataset from elsewhere.
         StorageError: ledger, staging or dataset can't be written; what is committed stays.
     """
-    with run_lock(setting.home.lock):
+    with run_lock(setting.home.lock), run_lock(setting.dataset.root / META / "lock"):
         await asyncio.to_thread(setting.dataset.finish_interrupted)
         async with LedgerThread(setting.home.ledger) as ledger:
             entries = await ledger.do(lambda opened: opened.entries())
@@ -134,6 +135,7 @@ class _Run:
         self._jobs: dict[JobKey, asyncio.Task[Carried]] = {}
         self._video_of: dict[JobKey, str] = {}
         self._due = asyncio.Event()
+        self._publishing = asyncio.Lock()
         self._halted: BatchembedError | None = None
         self._published_any = False
         self._began = setting.clock()
@@ -170,10 +172,11 @@ class _Run:
                 for video in order:
                     group.create_task(self._one(video))
         finally:
-            publishing.cancel()
-            await asyncio.gather(publishing, return_exceptions=True)
-        outcomes = await self._publish()
-        return self._report(outcomes)
+            left = (publishing, *self._jobs.values())
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        return self._report(await self._publish())
 
     def _foresee(self) -> list[Video]:
         """Tell what is known beforehand; the videos, those whose tasks are in flight first."""
@@ -270,9 +273,18 @@ class _Run:
                     self._due.wait(), self._setting.manifest.output.publish_every_s
                 )
             self._due.clear()
-            await asyncio.shield(self._publish())
+            try:
+                await asyncio.shield(self._publish())
+            except BatchembedError as error:
+                self._halt(error)
+                return
 
     async def _publish(self) -> tuple[VideoOutcome, ...]:
+        """Publish what there is; one at a time, also when the run ends in the middle of another."""
+        async with self._publishing:
+            return await self._publish_now()
+
+    async def _publish_now(self) -> tuple[VideoOutcome, ...]:
         """Make a record of what there is, if that differs from the last; the ledger follows."""
         setting, publication = self._setting, self._publication
         listed, kept = publication.listed(), publication.kept()
@@ -367,7 +379,7 @@ def _outcome(found: Surveyed, carried: Carried) -> VideoOutcome:
         video=found.video,
         outcome=outcome,
         reasons=() if staged else reasons,
-        warnings=(*found.warnings, *carried.warnings),
+        warnings=_warnings(found, entry, staged=staged),
         facts=found.facts,
         content=None if job is None else job.content,
         job_key=None if job is None else job.job_key,
@@ -375,6 +387,13 @@ def _outcome(found: Surveyed, carried: Carried) -> VideoOutcome:
         rows=sum(n for option, n in rows if wanted is None or option in wanted) if staged else 0,
         options_absent=found.options_absent,
     )
+
+
+def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Reason, ...]:
+    """What a probe, the service and the checks found odd; nothing that failed the video anyway."""
+    told = (*found.warnings, *(entry.warnings if staged and entry is not None else ()))
+    failed = None if entry is None or entry.reason is None else entry.reason.code
+    return tuple(warning for warning in told if warning.code != failed)
 
 
 def _pending(video: Video) -> VideoOutcome:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -119,13 +120,20 @@ class SqliteLedger:
         """Close the file."""
         self._db.close()
 
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        except ValueError as error:
+            raise LedgerError(f"a row of the ledger {self._path} is damaged: {error}") from error
+
     def entries(self) -> dict[JobKey, Entry]:
         """Every entry."""
-        rows = self._db.execute(queries()["all_entries"])
-        try:
+        with self._reading():
+            rows = self._db.execute(queries()["all_entries"])
             return {entry.job_key: entry for entry in map(_entry, rows)}
-        except ValueError as error:
-            raise LedgerError(f"an entry of the ledger {self._path} is damaged: {error}") from error
 
     def add(self, key: JobKey, *, now: float) -> None:
         """Put a job in as planned; an entry that exists stays as it is."""
@@ -142,6 +150,7 @@ class SqliteLedger:
             "staged": _json(entry.staged),
             "commit_number": entry.commit,
             "reason": _json(entry.reason),
+            "warnings": _json(entry.warnings),
             "submitted_at": entry.submitted_at,
             "updated_at": entry.updated_at,
             "old_state": old,
@@ -150,11 +159,9 @@ class SqliteLedger:
 
     def files(self) -> dict[str, KnownFile]:
         """Every remembered file, by path."""
-        rows = self._db.execute(queries()["all_files"])
-        try:
+        with self._reading():
+            rows = self._db.execute(queries()["all_files"])
             return {row[0]: _known_file(row) for row in rows}
-        except ValueError as error:
-            raise LedgerError(f"a file of the ledger {self._path} is damaged: {error}") from error
 
     def remember(self, known: KnownFile) -> None:
         """Keep what reading a file told."""
@@ -198,7 +205,7 @@ def _json(value: object) -> str | None:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    key, state, attempt, task_id, staged, commit, reason, submitted_at, updated_at = row
+    key, state, attempt, task_id, staged, commit, reason, warnings, submitted_at, updated_at = row
     return Entry(
         job_key=JobKey(key),
         state=State(state),
@@ -207,6 +214,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         staged=None if staged is None else msgspec.json.decode(staged, type=Staged),
         commit=commit,
         reason=None if reason is None else msgspec.json.decode(reason, type=Reason),
+        warnings=msgspec.json.decode(warnings, type=tuple[Reason, ...]),
         submitted_at=submitted_at,
         updated_at=updated_at,
     )

@@ -128,9 +128,27 @@ def test_problems_come_as_json_too(folder: Path, capsys: pytest.CaptureFixture[s
     assert {"file", "line", "column", "path", "message", "hint"} <= set(problems[0])
 
 
-def test_a_missing_manifest_is_no_input(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", "nowhere.yaml"]) == 66
+@pytest.mark.parametrize("verb", ["run", "validate", "plan", "status"])
+def test_a_missing_manifest_is_no_input(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "nowhere.yaml"]) == 66
     assert "nowhere.yaml" in capsys.readouterr().err
+    assert main([verb, "nowhere.yaml", "--format", "json"]) == 66
+    assert said(capsys)["error"]["exit_code"] == 66
+
+
+@pytest.mark.parametrize("content", [b"", b"no database" * 1000], ids=["empty", "damaged"])
+@pytest.mark.parametrize("verb", ["status", "plan"])
+@pytest.mark.slow
+def test_a_broken_ledger_is_an_error_of_those_who_look(
+    folder: Path, capsys: pytest.CaptureFixture[str], verb: str, content: bytes
+) -> None:
+    main(["run", "m.yaml"])
+    (ledger,) = (folder / ".batchembed").glob("*/ledger.sqlite")
+    ledger.write_bytes(content)
+    capsys.readouterr()
+
+    assert main([verb, "m.yaml"]) == 74
+    assert "ledger.sqlite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,33 @@ def test_a_signal_drains_the_run_and_the_next_finishes_it(
 
 
 @pytest.mark.slow
+def test_a_second_signal_ends_the_run_at_once_and_loses_nothing(folder: Path) -> None:
+    make_video(folder / "v" / "long.mp4", seconds=150.0, fps=10)
+    running = start(folder, "run", "m.yaml")
+    await_line(running, ": processing")
+    running.send_signal(signal.SIGTERM)
+    running.send_signal(signal.SIGTERM)
+    out, err = running.communicate(timeout=60)
+
+    assert running.returncode == 143, err
+    assert "Traceback" not in out + err
+    assert finish(folder, "run", "m.yaml").returncode == 0
+
+
+@pytest.mark.slow
+def test_a_damaged_engine_folder_is_an_error_and_an_end(folder: Path) -> None:
+    assert finish(folder, "run", "m.yaml").returncode == 0
+    (table,) = (folder / ".batchembed").glob("*/engine/tasks.sqlite")
+    table.write_bytes(b"no database" * 1000)
+
+    told = finish(folder, "run", "m.yaml")
+
+    assert told.returncode == 74
+    assert "tasks.sqlite can't be used" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+@pytest.mark.slow
 def test_a_second_run_beside_the_first_is_told_to_wait(folder: Path) -> None:
     assert finish(folder, "run", "m.yaml").returncode == 0
     (lock,) = (folder / ".batchembed").glob("*/run.lock")

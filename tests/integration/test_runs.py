@@ -19,12 +19,14 @@ from batchembed.core.states import State
 from batchembed.errors import (
     ApiTimeoutError,
     ExitCode,
+    LockedError,
     NotFoundError,
     RateLimitError,
     SubmissionUnknown,
 )
 from batchembed.media.identity import sha256_file
 from batchembed.runner.listen import Event, Moved, Started
+from batchembed.store.lock import run_lock
 from tests.support.engines import InstantPool
 from tests.support.media import make_video
 from tests.support.runs import Bench, Heard
@@ -293,7 +295,7 @@ def test_a_limit_may_be_left_to_the_service(bench: Bench) -> None:
 
     assert outcomes(report) == {"a": Outcome.COMMITTED, "short": Outcome.FAILED}
     assert report.videos[1].reasons[0].code == "video_duration_too_short"
-    assert report.videos[1].warnings[0].limit == 4
+    assert report.videos[1].warnings == ()  # the failure says it
 
 
 class ClumsyClient(AsyncTasksClient):
@@ -465,6 +467,113 @@ def test_a_file_that_is_being_written_is_not_sent(bench: Bench) -> None:
 
     assert (outcomes(report), report.submitted) == ({"a": Outcome.PENDING}, 0)
     assert report.videos[0].reasons[0].code == "video_file_changed"
+    assert bench.run().exit_code is ExitCode.OK
+
+
+def test_a_run_stopped_in_an_edit_drops_no_committed_row(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    before = bench.parts()
+
+    edit = ["defaults.video_clip_length=3"]
+    drained = bench.run(
+        overrides=edit,
+        stop_when=lambda event: isinstance(event, Moved) and event.state is State.SUBMITTING,
+    )
+
+    assert Outcome.PENDING in outcomes(drained).values()
+    assert {row["video_id"] for row in bench.rows().to_pylist()} == set(FILMS)
+    ended = bench.run(overrides=edit)
+    assert ended.exit_code is ExitCode.OK
+    assert bench.parts().keys().isdisjoint(before)
+
+
+@pytest.mark.parametrize(("policy", "rows"), [("keep", 8), ("drop", 6)])
+def test_rows_of_a_video_that_is_skipped_now_are_kept_or_dropped_as_asked(
+    bench: Bench, policy: str, rows: int
+) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+
+    skipped = entries("a", "c") + '  - {video_file: v/b.mp4, id: b, skip: "faces"}\n'
+    bench.write(skipped, more=f"on_removed: {policy}\n")
+
+    assert bench.run().rows == rows
+
+
+def test_kept_rows_take_the_metadata_that_the_manifest_gives_them_now(bench: Bench) -> None:
+    bench.write(entries("a", "b"))
+    bench.run()
+
+    (bench.folder / "v" / "b.mp4").unlink()
+    bench.write(
+        "  - {video_file: v/a.mp4, id: a, metadata: {city: Oslo, n: 1}}\n"
+        "  - {video_file: v/b.mp4, id: b, metadata: {city: Bonn, n: 2}}\n"
+    )
+    report = bench.run(overrides=["output.partition_by=[city]"])
+
+    assert (outcomes(report)["b"], report.rows) == (Outcome.REJECTED, 6)
+    assert {path.split("/")[0] for path in bench.parts()} == {"city=Oslo", "city=Bonn"}
+
+
+def test_a_run_from_another_state_folder_finds_the_output_locked(bench: Bench) -> None:
+    bench.write(entries("a"))
+    bench.run()
+
+    with (
+        run_lock(bench.output / "_batchembed" / "lock"),
+        pytest.raises(LockedError, match="another run holds"),
+    ):
+        bench.run()
+
+
+def test_an_engine_that_cannot_write_ends_the_run_instead_of_being_waited_for(
+    bench: Bench,
+) -> None:
+    bench.write(entries(*FILMS))
+
+    def remove_results(event: Event) -> None:
+        if isinstance(event, Moved) and event.state is State.SUBMITTING:
+            for folder in bench.folder.glob(".batchembed/*/engine/results"):
+                shutil.rmtree(folder)
+
+    report = bench.run(heard=Heard(then=remove_results))
+
+    assert report.exit_code is ExitCode.IO
+    assert "engine" in (report.halted or "")
+
+
+def test_what_the_engine_warns_of_stays_with_the_rows(bench: Bench) -> None:
+    bench.pool = InstantPool(warns=True)
+    bench.write(entries("b"))
+
+    first, second = bench.run(), bench.run()
+
+    assert [w.code for w in first.videos[0].warnings] == ["frames_corrupt"]
+    assert second.videos[0].warnings == first.videos[0].warnings
+    assert not second.published
+
+
+def test_an_address_without_the_api_fails_no_video(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    nowhere = NotFoundError(status_code=404, message="page not found")
+    bench.wrap = lambda client: ClumsyClient(client, error=nowhere, after=False)
+    halted = bench.run()
+    assert halted.exit_code is ExitCode.UNAVAILABLE
+    assert Outcome.FAILED not in outcomes(halted).values()
+
+    bench.wrap = lambda client: client
+    assert bench.run().exit_code is ExitCode.OK
+
+
+def test_a_file_moved_while_its_task_waited_is_sent_again(bench: Bench) -> None:
+    bench.write("  - {glob: 'v/b*.mp4'}\n", more="on_removed: drop\n")
+    bench.pool = InstantPool(hangs=True)
+    bench.run(stop_when=lambda event: isinstance(event, Moved) and event.state == "processing")
+    (bench.folder / "v" / "b.mp4").rename(bench.folder / "v" / "b2.mp4")
+
+    bench.pool = InstantPool()
+    bench.run()
     assert bench.run().exit_code is ExitCode.OK
 
 

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,14 @@ from batchembed.media.probe import probe
 class InstantPool:
     """Embeds in the caller's thread: unit vectors that depend on the bytes and the segment alone.
 
-    It can be told to fail every video, or never to end.
+    It can be told to fail every video, never to end, or to warn of something.
     """
 
-    def __init__(self, *, fails: bool = False, hangs: bool = False) -> None:
+    def __init__(self, *, fails: bool = False, hangs: bool = False, warns: bool = False) -> None:
         self.embedded: list[str] = []
         self._fails = fails
         self._hangs = hangs
+        self._warns = warns
 
     def submit(
         self, path: str, plan: EmbedPlan, *, deadline_s: float, expect: Expected | None = None
@@ -48,7 +50,9 @@ class InstantPool:
             reason = Reason(code="video_file_broken", message="the film is torn")
             future.set_exception(EmbedFailed(reason))
             return future
-        future.set_result(_embed(path, plan))
+        embedded = _embed(path, plan)
+        odd = (Reason(code="frames_corrupt", message="1 of 9 frames"),) if self._warns else ()
+        future.set_result(replace(embedded, warnings=odd))
         return future
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ CREATE TABLE entries (
     staged TEXT,
     commit_number INTEGER,
     reason TEXT,
+    warnings TEXT NOT NULL DEFAULT '[]',
     submitted_at REAL,
     updated_at REAL NOT NULL,
     CHECK (state NOT IN ('processing', 'ready') OR task_id IS NOT NULL),

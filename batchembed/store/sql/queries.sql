@@ -1,5 +1,6 @@
 -- name: all_entries
-SELECT job_key, state, attempt, task_id, staged, commit_number, reason, submitted_at, updated_at
+SELECT job_key, state, attempt, task_id, staged, commit_number, reason, warnings,
+    submitted_at, updated_at
 FROM entries;
 
 -- name: add_entry
@@ -9,7 +10,7 @@ ON CONFLICT (job_key) DO NOTHING;
 -- name: move_entry
 UPDATE entries
 SET state = :state, attempt = :attempt, task_id = :task_id, staged = :staged,
-    commit_number = :commit_number, reason = :reason, submitted_at = :submitted_at,
+    commit_number = :commit_number, reason = :reason, warnings = :warnings, submitted_at = :submitted_at,
     updated_at = :updated_at
 WHERE job_key = :job_key AND state = :old_state AND attempt <= :attempt;
 

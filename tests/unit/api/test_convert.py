@@ -54,6 +54,15 @@ def test_code_and_message_are_read_from_both_forms() -> None:
     assert (flat.code, flat.server_message) == (nested.code, nested.server_message) == ("c", "m")
 
 
+def test_what_a_service_repeats_of_our_secrets_is_cut() -> None:
+    body = b'{"code": "c", "message": "tlk_1 may not read https://e.com/a?X-Amz-Signature=s"}'
+
+    error = error_of(400, {}, body, secrets=("tlk_1",))
+
+    assert error.server_message == "(key) may not read https://e.com/a"
+    assert "tlk_1" not in str(error)
+
+
 @pytest.mark.parametrize(
     ("headers", "seconds"),
     [

@@ -6,7 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from batchembed.core.keys import canonical_json, idempotency_key, job_key, upload_name, url_content
+from batchembed.core.keys import (
+    canonical_json,
+    idempotency_key,
+    job_key,
+    unsigned_url,
+    upload_name,
+    url_content,
+)
 from batchembed.core.model import Content, JobKey, Parameters
 
 CONTENT = Content(kind="sha256", digest="ab" * 32)
@@ -64,6 +71,20 @@ def test_a_new_signature_leaves_a_url_the_same_content() -> None:
     assert signed == url_content("https://example.com/a.mp4?signature=2")
     assert signed.weak
     assert signed != url_content("https://example.com/b.mp4")
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        "https://b.example/a.mp4?id=1&X-Amz-Signature=s&X-Amz-Date=2026",
+        "https://b.example/a.mp4?Expires=9&id=1&Signature=s&Key-Pair-Id=k",
+        "https://u:p@b.example/a.mp4?sv=1&sig=s&id=1#t=3",
+    ],
+    ids=["S3", "CloudFront", "Azure"],
+)
+def test_a_signature_is_not_identity_and_the_rest_of_a_query_is(signed: str) -> None:
+    assert unsigned_url(signed) == "https://b.example/a.mp4?id=1"
+    assert url_content(signed) != url_content("https://b.example/a.mp4?id=2")
 
 
 def test_an_upload_carries_dataset_job_and_attempt_in_its_name() -> None:
