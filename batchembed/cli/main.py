@@ -37,9 +37,9 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 def cli() -> None:
     """Build a dataset of video-segment embeddings from a YAML manifest.
 
-    Exit codes: 0 all committed, 2 usage, 3 some videos rejected or failed, 65 the manifest is
-    wrong, 66 something it names is missing, 69 service away, 73 output refused, 74 I/O error,
-    75 work is left: run again, 77 key refused, 130/143 stopped by a signal.
+    Exit codes: 0 all committed, 1 a defect, 2 usage, 3 some videos rejected or failed, 65 the
+    manifest is wrong, 66 something it names is missing, 69 service away, 73 output refused,
+    74 I/O error, 75 work is left: run again, 77 key refused, 130/143 stopped by a signal.
     """
 
 

@@ -75,7 +75,7 @@ def command(
         if output_format == "json":
             print_json(report_dict(report))
         else:
-            click.echo(summary(report), nl=False)
+            click.echo(summary(report, python=sys.executable), nl=False)
     return report.exit_code
 
 

@@ -18,9 +18,14 @@ def printable(text: str) -> str:
     )
 
 
-def summary(report: RunReport) -> str:
-    """The report, some ten lines and one for each video that did not make it."""
-    lines = [*_counts(report), *_troubles(report.videos), *_dataset(report)]
+def summary(report: RunReport, *, python: str = "python") -> str:
+    """The report, some ten lines and one for each video that did not make it.
+
+    `python` is the command that has batchembed, for the lines that can be pasted.
+    """
+    lines = [*_counts(report), *_troubles(report.videos), *_dataset(report, python)]
+    if report.counts[Outcome.FAILED]:
+        lines.append("failed videos are sent again by `batchembed run --retry failed`")
     return "\n".join(printable(line) for line in lines) + "\n"
 
 
@@ -58,15 +63,18 @@ def _troubles(videos: Iterable[VideoOutcome]) -> list[str]:
     return lines
 
 
-def _dataset(report: RunReport) -> list[str]:
+def _dataset(report: RunReport, python: str) -> list[str]:
     if report.record is None:
         return ["nothing is published"]
     what = f"record {report.record}" + ("" if report.published else ", unchanged")
     lines = [f"dataset: {_many(report.rows, 'row')} in {report.dataset} ({what})"]
-    return lines if report.rows == 0 else [*lines, "read it:", *how_to_read(report.dataset)]
+    if report.rows == 0:
+        return lines
+    how = how_to_read(report.dataset, python)
+    return [*lines, "read it with pyarrow, or with DuckDB where that is installed:", *how]
 
 
-def how_to_read(dataset: str) -> list[str]:
+def how_to_read(dataset: str, python: str) -> list[str]:
     """Two shell lines that read the dataset, as they can be pasted."""
     pattern = f"{dataset.replace('[', '[[]')}/**/*.parquet"
     duckdb = (
@@ -74,7 +82,7 @@ def how_to_read(dataset: str) -> list[str]:
         ".aggregate('embedding_option, embedding_scope, count(*) AS segments'))"
     )
     pyarrow = f"import batchembed; print(batchembed.open_dataset({dataset!r}).to_table())"
-    return [f"  python -c {_quoted(code)}" for code in (duckdb, pyarrow)]
+    return [f"  {shlex.quote(python)} -c {_quoted(code)}" for code in (pyarrow, duckdb)]
 
 
 def _quoted(code: str) -> str:

@@ -28,7 +28,7 @@ from batchembed.core.rules import options_absent
 from batchembed.media.identity import identify, sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
-from batchembed.media.unreadable import UnreadableVideoError
+from batchembed.media.unreadable import MISSING, UNREADABLE, UnreadableVideoError
 from batchembed.store.ledger import KnownFile
 
 
@@ -178,6 +178,11 @@ class Surveyor:
             before = before if isinstance(probed, Reason) else probed
         async with self._turn:
             read = await asyncio.to_thread(read_file, path, before, hashed=hashed)
-        if isinstance(read, KnownFile) and read != before:
+        if isinstance(read, KnownFile) and read != before and not _may_pass(read.facts):
             await self._remember(read)
         return read
+
+
+def _may_pass(read: Facts | Reason) -> bool:
+    """Whether a file that can't be read now may be as it is and read well later."""
+    return isinstance(read, Reason) and read.code in {UNREADABLE, MISSING}

@@ -91,6 +91,7 @@ def test_a_long_list_is_cut_and_says_where_the_rest_is() -> None:
 
     assert text.count("  failed ") == 20
     assert "and 30 more: see _batchembed/videos.jsonl" in text
+    assert "run --retry failed" in text
 
 
 def test_a_dataset_that_is_not_there_is_not_explained() -> None:
@@ -99,7 +100,7 @@ def test_a_dataset_that_is_not_there_is_not_explained() -> None:
 
 @pytest.mark.parametrize("path", ["/plain", "/it's", '/a "b"', "/$HOME", "/é ü"])
 def test_the_lines_to_paste_are_one_word_of_a_shell(path: str) -> None:
-    for line in how_to_read(path):
+    for line in how_to_read(path, "python"):
         python, flag, code = shlex.split(line)
         assert (python, flag) == ("python", "-c")
         compile(code, "pasted", "exec")
