@@ -104,7 +104,7 @@ class Child:
         if status is None:
             how = f"broke off ({error})"
         elif status < 0:
-            how = f"died by {signal.Signals(-status).name}"
+            how = f"died by {_signal_name(-status)}"
         else:
             how = f"ended with exit code {status} ({error})"
         said = self._last_words()
@@ -165,6 +165,14 @@ def _environment() -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "MALLOC_ARENA_MAX": "2",  # address space is what is limited, and each arena reserves some
     }
+
+
+def _signal_name(number: int) -> str:
+    """SIGSEGV, or a number where the signal has no name, as real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _deadline(seconds: float) -> Reason:

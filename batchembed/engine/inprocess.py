@@ -28,7 +28,7 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         """Answer a request.
 
         Raises:
-            StorageError: the engine can't work any more, so that waiting for it makes no sense.
+            BatchembedError: the engine can't work any more: there is nothing to wait for.
         """
         if self._engine.failure is not None:
             raise self._engine.failure

@@ -70,15 +70,14 @@ class WorkerPool:
         self._memory_bytes = memory_bytes
         self._command = tuple(command or COMMAND)
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards the next two
+        self._lock = threading.Lock()  # guards the next three
         self._closed = False
         self._children: dict[int, Child] = {}
         self._threads = [
             threading.Thread(target=self._supervise, args=(slot,), name=f"worker-{slot}")
             for slot in range(workers)
         ]
-        for thread in self._threads:
-            thread.start()
+        self._started = False
 
     def submit(
         self, path: str, plan: EmbedPlan, *, deadline_s: float, expect: Expected | None = None
@@ -102,6 +101,11 @@ class WorkerPool:
         with self._lock:
             if self._closed:
                 raise PoolClosedError("the pool is closed: nothing more is embedded")
+            if not self._started:
+                # Not before there is work: an unused pool must not keep its process from ending.
+                self._started = True
+                for thread in self._threads:
+                    thread.start()
             self._queue.put(work)
         return future
 
@@ -119,8 +123,10 @@ class WorkerPool:
                     self._queue.put(None)
             for child in self._children.values():
                 child.kill()
-        for thread in self._threads:
-            thread.join()
+            started = self._started
+        if started:
+            for thread in self._threads:
+                thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -149,6 +155,9 @@ class WorkerPool:
             self._dismiss(slot)
             closed = PoolClosedError("the pool was closed before the video was embedded")
             work.future.set_exception(closed if self._closed else error)
+        except Exception as error:  # noqa: BLE001  a defect here must not leave its video waiting for ever
+            self._dismiss(slot)
+            work.future.set_exception(error)
         else:
             work.future.set_result(embedded)
 

@@ -24,7 +24,7 @@ from batchembed.engine.faults import Fault
 from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
 from batchembed.engine.requests import MODEL_NAME, read_form
 from batchembed.engine.tasks import SourceFile, Task, TaskTable
-from batchembed.errors import LedgerError, StorageError
+from batchembed.errors import BatchembedError, StorageError
 from batchembed.media.identity import sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
@@ -67,7 +67,7 @@ class Engine:
         self._waiting = asyncio.Condition()
         self._consumers: list[asyncio.Task[None]] = []
         #: Why no task will end any more; whoever asks for one must be told.
-        self.failure: StorageError | None = None
+        self.failure: BatchembedError | None = None
 
     async def __aenter__(self) -> Self:
         self.tasks = await asyncio.to_thread(TaskTable, self._folder)
@@ -177,8 +177,11 @@ class Engine:
                 # Its own folder, most likely a full disk: no task can end any more.
                 self.failure = StorageError(f"the engine's folder {self._folder}: {error}")
                 return
-            except LedgerError as error:
+            except BatchembedError as error:
                 self.failure = error
+                return
+            except Exception as error:  # noqa: BLE001  a defect ends the run; it must not be waited for
+                self.failure = BatchembedError(f"a defect of the engine: {error!r}")
                 return
 
     async def _work(self, task: Task) -> None:
