@@ -25,7 +25,7 @@ from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
 from batchembed.engine.requests import MODEL_NAME, read_form
 from batchembed.engine.tasks import SourceFile, Task, TaskTable
 from batchembed.errors import BatchembedError, StorageError
-from batchembed.media.identity import sha256_file
+from batchembed.media.identity import identity_of, sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.probe import probe
 from batchembed.media.unreadable import UnreadableVideoError
@@ -134,7 +134,7 @@ class Engine:
         path = upload.path or self._spool(upload.file)
         found = os.fstat(upload.file.fileno()) if upload.path else os.stat(path)  # noqa: PTH116  as fstat
         source = SourceFile(
-            identity=_identity(path, found),
+            identity=identity_of(path, found),
             sha256=upload.sha256 or sha256_file(path),
             owned=upload.path is None,
         )
@@ -227,19 +227,8 @@ def _as_created(source: SourceFile) -> FileIdentity | None:
     """The file, if its bytes are those the task was created from; touched is not changed."""
     path, before = source.identity.path, source.identity
     try:
-        now = _identity(path, os.stat(path))  # noqa: PTH116  as fstat
+        now = identity_of(path, os.stat(path))  # noqa: PTH116  as fstat
         same = replace(now, ctime_ns=before.ctime_ns) == before
         return now if same or sha256_file(path) == source.sha256 else None
     except (OSError, UnreadableVideoError):
         return None
-
-
-def _identity(path: str, found: os.stat_result) -> FileIdentity:
-    return FileIdentity(
-        path=path,
-        dev=found.st_dev,
-        inode=found.st_ino,
-        size_bytes=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
-    )

@@ -61,6 +61,11 @@ def identify(path: str) -> FileIdentity | Reason:
             found = os.fstat(file.fileno())
     except UnreadableVideoError as error:
         return error.reason
+    return identity_of(path, found)
+
+
+def identity_of(path: str, found: os.stat_result) -> FileIdentity:
+    """The identity of a file whose `stat` was just taken."""
     return FileIdentity(
         path=path,
         dev=found.st_dev,
