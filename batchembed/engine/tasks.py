@@ -177,13 +177,24 @@ class TaskTable:
         page_limit: int,
     ) -> Page:
         """The tasks created between the two times, newest first."""
-        where = "(?1 IS NULL OR status = ?1) AND (?2 IS NULL OR created_at >= ?2) AND (?3 IS NULL OR created_at <= ?3)"
-        bounds = (status, started_at, ended_at)
+        where = (
+            "(:status IS NULL OR status = :status)"
+            " AND (:started_at IS NULL OR created_at >= :started_at)"
+            " AND (:ended_at IS NULL OR created_at <= :ended_at)"
+        )
+        values = {
+            "status": status,
+            "started_at": started_at,
+            "ended_at": ended_at,
+            "limit": page_limit,
+            "offset": (page - 1) * page_limit,
+        }
         with self._transaction() as db:
-            total = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", bounds).fetchone()[0]  # noqa: S608  constant text
+            total = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()[0]  # noqa: S608  constant text
             rows = db.execute(
-                f"SELECT task FROM tasks WHERE {where} ORDER BY sequence DESC LIMIT ?4 OFFSET ?5",  # noqa: S608  constant text
-                (*bounds, page_limit, (page - 1) * page_limit),
+                f"SELECT task FROM tasks WHERE {where} ORDER BY sequence DESC"  # noqa: S608  constant text
+                " LIMIT :limit OFFSET :offset",
+                values,
             ).fetchall()
         return Page(tasks=tuple(_task(row) for row in rows), total=total)
 
