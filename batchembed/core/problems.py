@@ -53,7 +53,7 @@ class Problem:
 
 
 #: Problems of these codes alone end with exit 66 instead of 65: something named is not there.
-INPUT_CODES = frozenset({"table_unreadable", "glob_empty"})
+INPUT_CODES = frozenset({"table_unreadable", "table_empty", "glob_empty"})
 
 
 class ManifestError(BatchembedError):

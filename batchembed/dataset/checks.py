@@ -12,10 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batchembed.core.model import Profile
+from batchembed.core.partitions import partition_problem
 from batchembed.core.problems import Reason
 from batchembed.core.segments import Span, cut, to_ms
 from batchembed.dataset.rows import CheckedRows, rows_table
-from batchembed.dataset.schema import partition_problem
 from batchembed.errors import AnswerError, BatchembedError
 
 _TOLERANCE_MS = 50

@@ -8,6 +8,7 @@ made of its sha256.
 from __future__ import annotations
 
 import contextlib
+import stat
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from batchembed.core.partitions import folder_name, partition_problem
 from batchembed.dataset.files import Files, sha256_of
 from batchembed.dataset.record import Part, RowSpec
 from batchembed.dataset.rows import having
-from batchembed.dataset.schema import DatasetSchema, folder_name, partition_problem
+from batchembed.dataset.schema import DatasetSchema
 from batchembed.errors import DatasetError
 
 ROW_GROUP_ROWS = 8_192
@@ -223,6 +225,24 @@ def _parquet_writer(file: object, columns: pa.Schema) -> pq.ParquetWriter:
         ),
         write_page_checksum=True,
     )
+
+
+def is_there(root: Path, part: Part) -> bool:
+    """Whether a part is a file of the size that was written. Its bytes are not read.
+
+    Raises:
+        DatasetError: it can't be looked at.
+    """
+    path = root / part.path
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise DatasetError(
+            f"{path} can't be read: {error.strerror}; see to its disk and its permissions"
+        ) from error
+    return stat.S_ISREG(found.st_mode) and found.st_size == part.bytes
 
 
 def check_part(path: Path, *, rows: int, columns: pa.Schema) -> None:

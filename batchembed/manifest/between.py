@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from urllib.parse import quote
 
+from batchembed.core.keys import url_content
 from batchembed.core.model import FileSource, Parameters, Source, Video
+from batchembed.core.partitions import partition_problem
 from batchembed.core.problems import Place, Problem, Scalar
 from batchembed.manifest.document import Document, describe
-from batchembed.manifest.scalars import is_text
 
 MODEL_COLUMNS = ("model_name", "embedding_option", "embedding_scope")
 
@@ -56,7 +56,7 @@ def across(document: Document, videos: Sequence[Video]) -> Iterator[Problem]:
 
 
 def _identity(source: Source) -> str:
-    return source.path if isinstance(source, FileSource) else source.shown
+    return source.path if isinstance(source, FileSource) else url_content(source.url).digest
 
 
 def _kind(value: Scalar) -> str:
@@ -104,39 +104,9 @@ def partition_problems(
             )
             yield document.problem_at(place, message, code="partition_key", hint=hint)
         for video in videos:
-            if key in video.metadata and (fault := partition_fault(key, video.metadata[key])):
+            reason = partition_problem(key, video.metadata[key]) if key in video.metadata else None
+            if reason is not None:
                 where = video.place_of(f"metadata.{key}")
-                message, hint = fault
-                yield document.problem_at(where, message, code="partition_value", hint=hint)
-
-
-def partition_fault(key: str, value: Scalar) -> tuple[str, str] | None:
-    """Why no folder can be named by `value` so that every reader gives the text back."""
-    word = describe(value)
-    prefix = f"put letters before it, such as {key}-{_bare(value)}"
-    if not isinstance(value, str):
-        return f"{key} names folders, which readers take for text: {word} is not", prefix
-    if value.casefold() in _READ_AS_OTHER or not is_text(value) or _looks_numeric(value):
-        return f"{key} names folders, and readers may not take {word} for text", prefix
-    if _DATE.fullmatch(value):
-        return f"{key} names folders, and readers take {word} for a date or time", prefix
-    if value in {".", ".."} or value.startswith("__HIVE"):
-        return f"{key} names folders, and {word} can't be one", prefix
-    size = len(quote(value, safe=""))
-    if size > _LONGEST_PARTITION:
-        limit = f"at most {_LONGEST_PARTITION} bytes"
-        return f"{key} names folders: {limit}, and {word} takes {size} as a path", "shorten it"
-    return None
-
-
-def _looks_numeric(word: str) -> bool:
-    """Numbers as Python and SQL read them, beyond those of YAML: 007, 1_000, 0x1F, ٣."""
-    try:
-        float(word)
-    except ValueError:
-        return word.strip() != word or word.casefold().startswith(("0x", "0b", "0o"))
-    return True
-
-
-def _bare(value: Scalar) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value).strip()[:40]
+                yield document.problem_at(
+                    where, reason.message, code="partition_value", hint=reason.hint
+                )

@@ -88,8 +88,23 @@ class _Walk:
             names = (*above, entry.name)
             if entry.name.startswith(".") and not hidden:
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 if enter:
                     yield from self.files(entry.path, hidden=hidden, above=names)
-            elif entry.is_file():
+            elif _may_be_file(entry):
                 yield names
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # such as a loop of symbolic links
+        return False
+
+
+def _may_be_file(entry: os.DirEntry[str]) -> bool:
+    """A file, or what can't be told: the probe then rejects that video alone, with its reason."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return True

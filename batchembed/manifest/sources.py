@@ -102,6 +102,11 @@ def url_fault(url: str) -> str | None:
     return None
 
 
+def _is_plain(name: str) -> bool:
+    """Whether a file's name is UTF-8 without control characters."""
+    return not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in name)
+
+
 class _Entry:
     """One entry of `videos`."""
 
@@ -182,7 +187,10 @@ class _Entry:
             yield self._document.problem_at(place, message, code="glob_empty", hint=hint)
         for name in found:
             source = self._file(name)
-            if not self._is_named(source):
+            if not _is_plain(name):
+                shown = name.encode("unicode_escape").decode()
+                yield Note(f"left out {shown}: its name can't be written in a dataset; rename it")
+            elif not self._is_named(source):
                 yield self._video(source, "glob", place)
 
     def _table(self, name: str, place: Place) -> Iterator[Found]:
@@ -196,11 +204,19 @@ class _Entry:
             else {},
             metadata=tuple(str(key) for key in wanted) if isinstance(wanted, list) else (),
         )
+        rows = 0
         try:
             for row in read_table(spec):
+                rows += not isinstance(row, str)
                 yield from self._row(row, name)
         except TableError as error:
             yield self._document.problem_at(place, str(error), code=error.code, hint=error.hint)
+            return
+        if rows == 0:
+            # Suddenly nothing is more likely a listing that went wrong than one that is meant.
+            hint = "list a video in it, or take the entry out of the manifest"
+            message = f"{name} lists no video"
+            yield self._document.problem_at(place, message, code="table_empty", hint=hint)
 
     def _row(self, row: Row | RowFault | str, table: str) -> Iterator[Found]:
         if isinstance(row, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -113,3 +114,45 @@ def test_a_shipped_config_resolves_beside_its_videos(tmp_path: Path, config: Pat
     assert not list(editor_validator().iter_errors(load(config).value))
     first = config.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=../schemas/manifest.schema.json"
+
+
+def test_a_loop_of_links_under_a_glob_is_that_videos_affair(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "a.mp4").write_bytes(b"film")
+    (tmp_path / "v" / "loop.mp4").symlink_to("loop.mp4")
+    write_manifest(tmp_path, "  - glob: v/*\n")
+
+    videos = read_manifest(tmp_path / "m.yaml").manifest.videos
+
+    assert [video.video_id for video in videos] == ["v/a.mp4", "v/loop.mp4"]
+
+
+def test_a_name_that_no_dataset_can_hold_leaves_its_file_out_of_a_glob(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    for name in (b"a.mp4", b"new\nline.mp4", b"bad\xff.mp4"):
+        (tmp_path / "v" / os.fsdecode(name)).write_bytes(b"film")
+    write_manifest(tmp_path, "  - glob: v/*\n")
+
+    resolved = read_manifest(tmp_path / "m.yaml")
+
+    assert [video.video_id for video in resolved.manifest.videos] == ["v/a.mp4"]
+    assert len(resolved.notes) == 2
+    assert all("rename it" in note and note.isprintable() for note in resolved.notes)
+
+
+def test_urls_that_differ_in_more_than_a_signature_are_two_videos(tmp_path: Path) -> None:
+    entries = "".join(
+        f"  - {{video_url: 'https://e.com/dl?id={n}&X-Amz-Signature=s', id: v{n}}}\n" for n in "12"
+    )
+    (tmp_path / "m.yaml").write_text(
+        f"version: 1\nengine: twelvelabs\nvideos:\n{entries}output: {{path: out}}\n",
+        encoding="utf-8",
+    )
+
+    assert len(read_manifest(tmp_path / "m.yaml").manifest.videos) == 2
+
+
+def write_manifest(folder: Path, entries: str) -> None:
+    (folder / "m.yaml").write_text(
+        f"version: 1\nengine: local\nvideos:\n{entries}output: {{path: out}}\n", encoding="utf-8"
+    )

@@ -9,12 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchembed.core.partitions import folder_name, partition_problem
 from batchembed.core.problems import Scalar
 from batchembed.dataset.schema import (
     MetadataError,
     dataset_schema,
-    folder_name,
-    partition_problem,
 )
 from batchembed.errors import ExitCode
 
