@@ -15,6 +15,10 @@ from batchembed.core.model import Content, JobKey, Parameters, VideoId, public_u
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
 
+#: Whole floats below this are written as integers; those above have no other short form.
+_EXACT = 2**53
+
+
 def canonical_json(value: Json) -> str:
     """JSON by RFC 8785: sorted keys, no spaces, and 6 written like 6.0.
 
@@ -31,7 +35,7 @@ def _plain(value: Json) -> Json:
         if not math.isfinite(value):
             msg = f"{value} has no place in JSON"
             raise ValueError(msg)
-        return int(value) if value.is_integer() else value
+        return int(value) if value.is_integer() and abs(value) < _EXACT else value
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

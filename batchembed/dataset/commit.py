@@ -10,14 +10,17 @@ from pathlib import Path
 
 from batchembed.dataset.files import Files
 from batchembed.dataset.identity import INCOMING
-from batchembed.dataset.parts import WrittenPart, write_parts
+from batchembed.dataset.parts import WrittenPart, is_there, write_parts
 from batchembed.dataset.record import (
     META,
     Group,
+    Part,
     Record,
     RowSpec,
     encode_record,
     group_file,
+    last_record,
+    read_group,
     record_path,
 )
 from batchembed.dataset.schema import FORMAT, DatasetSchema
@@ -28,11 +31,41 @@ from batchembed.errors import DatasetError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Current:
-    """A record, with the videos of each of its groups; `record` is None before the first."""
+    """A record and what is left of it on the disk; `record` is None before the first."""
 
     record: Record | None
-    groups: tuple[tuple[Group, tuple[RowSpec, ...]], ...]
-    index: Index
+    specs: tuple[RowSpec, ...]  #: all of the record's videos
+    groups: tuple[tuple[Group, tuple[RowSpec, ...]], ...]  #: those whose parts are all there
+    index: Index  #: of these groups
+    missing: tuple[Part, ...]  #: parts that are gone, or not of the size that was written
+
+
+def read_current(root: Path) -> Current:
+    """The last record, and which of its parts are there.
+
+    A group that lacks a part counts as unpublished: its rows are fetched and written again, and
+    get the same names and bytes.
+
+    Raises:
+        DatasetError: the record or a group file is damaged, or a part can't be looked at.
+    """
+    record = last_record(root)
+    groups = () if record is None else record.groups
+    listed = [(group, read_group(root, group)) for group in groups]
+    missing = tuple(part for group in groups for part in group.parts if not is_there(root, part))
+    gone = {part.path for part in missing}
+    sound = tuple(
+        (group, specs)
+        for group, specs in listed
+        if gone.isdisjoint(part.path for part in group.parts)
+    )
+    return Current(
+        record=record,
+        specs=tuple(spec for _, specs in listed for spec in specs),
+        groups=sound,
+        index=index(specs for _, specs in sound),
+        missing=missing,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +113,11 @@ class Committer:
         self.files.sync_folder(record_path(self.root, record.number).parent)
         listed = [specs for _, specs in plan.groups]
         made = Current(
-            record=record, groups=tuple(zip(groups, listed, strict=True)), index=index(listed)
+            record=record,
+            specs=tuple(spec for specs in listed for spec in specs),
+            groups=tuple(zip(groups, listed, strict=True)),
+            index=index(listed),
+            missing=(),
         )
         return made, record
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -92,16 +93,20 @@ def _create(root: Path, identity: DatasetIdentity, new_id: Callable[[], str], fi
     meta = root / META
     for name in _FOLDERS:
         files.make_folder(meta / name)
+    dataset_id = new_id()
     content = DatasetFile(
         format=FORMAT,
-        dataset_id=new_id(),
+        dataset_id=dataset_id,
         model_name=identity.model_name,
         dimension=identity.dimension,
         engine=identity.engine,
     )
-    temporary = meta / INCOMING / "dataset.json.tmp"
+    temporary = meta / INCOMING / f"dataset-{dataset_id}.tmp"
     files.write(temporary, write_object(content))
-    files.rename(temporary, meta / "dataset.json")
+    # Of two runs that begin at once, one makes the dataset, and the other finds it made.
+    with contextlib.suppress(FileExistsError):
+        files.link(temporary, meta / "dataset.json")
+    files.remove(temporary)
     for folder in (meta, root, root.parent):
         files.sync_folder(folder)
 

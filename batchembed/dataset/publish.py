@@ -18,7 +18,7 @@ from pathlib import Path
 from batchembed.core.groups import layout
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
-from batchembed.dataset.commit import Committer, Current, Plan
+from batchembed.dataset.commit import Committer, Current, Plan, read_current
 from batchembed.dataset.files import Files, sha256_of
 from batchembed.dataset.identity import (
     DatasetFile,
@@ -32,12 +32,10 @@ from batchembed.dataset.record import (
     Record,
     RowSpec,
     fingerprint,
-    last_record,
-    read_group,
     read_object,
 )
 from batchembed.dataset.schema import DatasetSchema
-from batchembed.dataset.sources import RowsMissingError, index, rows_of
+from batchembed.dataset.sources import RowsMissingError, rows_of
 from batchembed.dataset.sources import staged_names as names_in
 from batchembed.dataset.staging import staged_name
 from batchembed.dataset.sweep import (
@@ -129,8 +127,19 @@ class Dataset:
         return self._current().record
 
     def specs(self) -> tuple[RowSpec, ...]:
-        """The videos of the last record, in order."""
-        return tuple(spec for _, specs in self._current().groups for spec in specs)
+        """The videos of the last record, in order, also those of missing parts."""
+        return self._current().specs
+
+    @property
+    def missing_parts(self) -> tuple[Path, ...]:
+        """Parts of the last record that are gone, or not of the size that was written; in order.
+
+        The rows of every video whose group lacks one are to be had from staging alone.
+
+        Raises:
+            DatasetError: the record is damaged, or a part can't be looked at.
+        """
+        return tuple(self.root / part.path for part in self._current().missing)
 
     def has_rows(
         self,
@@ -173,6 +182,8 @@ class Dataset:
     ) -> Published:
         """Make the dataset hold exactly these rows, and make a record if that changes it.
 
+        Parts that are missing are written again; that makes a record, too.
+
         Args:
             listed: the manifest's videos that have rows, in its order.
             kept: videos that the manifest no longer names, whose rows stay.
@@ -192,9 +203,9 @@ class Dataset:
             for name, content in sorted(side_files.items())
         }
         with self._storage():
-            record = self._current().record
+            record, lacking = self._current().record, bool(self._current().missing)
             prints = [fingerprint(schema, self._about.model_name, specs) for specs in groups]
-            changed = record is None or not _is_same(record, schema, prints, sides)
+            changed = record is None or lacking or not _is_same(record, schema, prints, sides)
             if record is None or changed:
                 record = self._commit(
                     Plan(
@@ -213,12 +224,7 @@ class Dataset:
 
     def _current(self) -> Current:
         if self._known is None:
-            record = last_record(self.root)
-            groups = () if record is None else record.groups
-            listed = tuple((group, read_group(self.root, group)) for group in groups)
-            self._known = Current(
-                record=record, groups=listed, index=index(specs for _, specs in listed)
-            )
+            self._known = read_current(self.root)
         return self._known
 
     @contextlib.contextmanager
@@ -232,7 +238,7 @@ class Dataset:
             ) from error
 
     def _commit(self, plan: Plan) -> Record:
-        current = self._current()
+        current, missing = self._current(), self.missing_parts
         # Whatever ends this half-way, what is on disk is read again.
         self._known = None
         committer = Committer(
@@ -241,7 +247,10 @@ class Dataset:
             model_name=self._about.model_name,
             files=self._files,
         )
-        self._known, committed = committer.commit(plan, current)
+        try:
+            self._known, committed = committer.commit(plan, current)
+        except RowsMissingError as error:
+            raise RowsMissingError(error.job_keys, missing) from error
         return committed
 
     def _free(self, staging: Path) -> tuple[JobKey, ...]:

@@ -7,6 +7,7 @@ stand group files, which list the videos of one group and never change.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -131,9 +132,15 @@ def fingerprint(schema: DatasetSchema, model_name: str, specs: Sequence[RowSpec]
 
 
 def group_file(specs: Sequence[RowSpec]) -> bytes:
-    """The bytes of the file that lists a group's videos."""
-    videos = [_builtins(spec) for spec in specs]
-    return f"{canonical_json({'format': FORMAT, 'videos': videos})}\n".encode()
+    """The bytes of the file that lists a group's videos.
+
+    Not canonical JSON, which writes 1.0 as 1: a column of a kept video must keep its type.
+    """
+    content = {"format": FORMAT, "videos": [_builtins(spec) for spec in specs]}
+    plain = json.dumps(
+        content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return f"{plain}\n".encode()
 
 
 def read_group(root: Path, group: Group) -> tuple[RowSpec, ...]:

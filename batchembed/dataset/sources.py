@@ -34,11 +34,18 @@ Index = dict[Rows, dict[str, tuple[int, VideoId]]]
 class RowsMissingError(DatasetError):
     """Rows to publish are neither staged nor in the dataset: they must be fetched again."""
 
-    def __init__(self, job_keys: Iterable[JobKey]) -> None:
+    def __init__(self, job_keys: Iterable[JobKey], missing_parts: Sequence[Path] = ()) -> None:
         self.job_keys = tuple(job_keys)
+        why, what = "", "run again to fetch them"
+        if missing_parts:
+            why = (
+                f"; {len(missing_parts)} parts are missing or cut short, "
+                f"the first is {missing_parts[0]}"
+            )
+            what += ", or restore the parts from a backup"
         super().__init__(
             f"the rows of {len(self.job_keys)} jobs are neither staged nor in the dataset, "
-            f"the first is {self.job_keys[0]}: run again to fetch them"
+            f"the first is {self.job_keys[0]}{why}: {what}"
         )
 
 

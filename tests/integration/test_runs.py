@@ -604,3 +604,32 @@ def test_a_run_that_ends_after_any_move_is_gone_on_with(bench: Bench, state: str
     fresh.write(entries(*FILMS))
     fresh.run()
     assert bench.parts() == fresh.parts()
+
+
+def test_a_kept_videos_columns_keep_their_types(bench: Bench) -> None:
+    bench.write("  - {video_file: v/a.mp4, id: a, metadata: {gain: 1.0, big: 1.0e+300}}\n")
+    bench.run()
+    before = bench.rows().schema
+
+    bench.write(entries("b"))
+    bench.run()
+    report = bench.run()
+
+    assert not report.published
+    assert bench.rows().schema.field("gain").type == before.field("gain").type
+    assert {row["big"] for row in bench.rows().to_pylist()} == {1e300, None}
+
+
+def test_parts_that_are_gone_are_made_again_as_they_were(bench: Bench) -> None:
+    bench.write(entries(*FILMS))
+    bench.run()
+    before = bench.parts()
+    embedded(bench)
+
+    for path in before:
+        (bench.output / path).unlink()
+    report = bench.run()
+
+    assert (report.exit_code, report.submitted) == (ExitCode.OK, 0)
+    assert bench.parts() == before
+    assert bench.run().published is False

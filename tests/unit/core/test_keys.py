@@ -22,6 +22,7 @@ PARAMETERS = Parameters(model_name="local-v1", video_clip_length=6, video_embedd
 
 def test_six_is_written_like_six_point_zero() -> None:
     assert canonical_json({"b": 6.0, "a": [1.5, "é", None]}) == '{"a":[1.5,"é",null],"b":6}'
+    assert canonical_json(1e300) == "1e+300"
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
