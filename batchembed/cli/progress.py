@@ -115,13 +115,15 @@ class Terminal:
     def render(self) -> Group:
         """The figures as they are now."""
         ended = self._outcomes.total()
+        # A rejection takes no time: it says nothing of how fast the rest will go.
+        carried = self._outcomes[Outcome.COMMITTED] + self._outcomes[Outcome.FAILED] - self._old
         elapsed = self._clock() - self._began
         figures = Table.grid(padding=(0, 2))
         figures.add_row(
             ProgressBar(total=max(1, self._videos), completed=ended, width=30),
             f"{ended}/{self._videos} videos",
             f"{self._rows:,} segments",
-            _left(ended - self._old, self._videos - ended, elapsed),
+            _left(carried, self._videos - ended, elapsed),
         )
         states = Counter(self._states.values())
         told = [f"{outcome} {n}" for outcome, n in self._outcomes.items()]

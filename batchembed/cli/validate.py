@@ -43,9 +43,11 @@ def command(
         )
     else:
         print_problems(found, as_json=False)
+        submits = asked.manifest.on_limit_violation == "submit"
+        fate = "break a limit, left to the service" if submits else "would be rejected"
         click.echo(
             f"{asked.manifest.name}: {len(asked.manifest.videos)} videos, the manifest is valid; "
-            + ("not probed" if no_probe else f"{probed} probed, {len(rejected)} would be rejected")
+            + ("not probed" if no_probe else f"{probed} probed, {len(rejected)} {fate}")
         )
     accepted = (
         asked.manifest.on_rejected == "accept" or asked.manifest.on_limit_violation == "submit"

@@ -62,7 +62,9 @@ def window_breaches_in(parameters: Parameters, facts: Facts) -> tuple[Reason, ..
                 f"before the end of the video at {duration:g} s",
                 value=start,
                 limit=latest,
-                hint=f"start at {latest:g} s or earlier",
+                hint=f"start at {latest:g} s or earlier"
+                if latest > 0
+                else f"shorten video_clip_length to less than {duration:g} s, or leave both offsets out",
             )
         )
     if to_ms(end) > to_ms(duration):

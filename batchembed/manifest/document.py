@@ -16,6 +16,8 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Each begins with what is rare in text: a pattern that begins with letters is tried at every letter.
 _URL = re.compile(r"://[^\s\"']+")
 _SECRET = re.compile(r"(?<=://)[^\s/?#\"']+(?=@)|(?<=[?#])[^\s\"']+")
+#: As TwelveLabs' keys begin.
+_API_KEY = re.compile(r"\btlk_\w+")
 _LONGEST_KEY = 40
 
 #: The name of the file in a place on the command line.
@@ -89,10 +91,13 @@ class Document:
 
 
 def redacted(text: str) -> str:
-    """The text with users and signatures of URLs starred out, each character by one."""
-    return _URL.sub(
-        lambda url: _SECRET.sub(lambda word: "*" * len(word.group()), url.group()), text
-    )
+    """The text with users and signatures of URLs, and API keys, starred out character by character."""
+    without_urls = _URL.sub(lambda url: _SECRET.sub(_stars, url.group()), text)
+    return _API_KEY.sub(_stars, without_urls)
+
+
+def _stars(found: re.Match[str]) -> str:
+    return "*" * len(found.group())
 
 
 def show(path: Sequence[str | int]) -> str:

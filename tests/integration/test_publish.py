@@ -116,6 +116,66 @@ def test_a_lost_side_file_is_written_again(root: Path, staging: Path) -> None:
     assert (root / "_batchembed" / "videos.jsonl").read_bytes() == b"{}\n"
 
 
+def lose_parts(root: Path) -> list[Path]:
+    """Delete the first part and cut the second short."""
+    deleted, cut = sorted(root.rglob("*.parquet"))
+    deleted.unlink()
+    cut.write_bytes(cut.read_bytes()[:-1])
+    return [deleted, cut]
+
+
+def test_missing_and_cut_parts_are_written_again_with_the_same_bytes(
+    root: Path, staging: Path
+) -> None:
+    specs = [stage(staging, name) for name in "ab"]
+    first = publish(open_here(root), staging, specs).record
+    before = parts_on_disk(root)
+    lost = lose_parts(root)
+    dataset = open_here(root)
+    assert list(dataset.missing_parts) == lost
+    assert dataset.specs() == tuple(specs)
+    assert [stage(staging, name) for name in "ab"] == specs
+    healed = publish(dataset, staging, specs)
+    assert healed.changed
+    assert healed.record.groups == first.groups
+    assert set(healed.freed) == {spec.job_key for spec in specs}
+    assert parts_on_disk(root) == before
+    assert dataset.missing_parts == ()
+    assert open_here(root).missing_parts == ()
+    assert not publish(open_here(root), staging, specs).changed
+
+
+def test_jobs_whose_part_is_missing_have_no_rows_unless_they_are_staged(
+    root: Path, staging: Path
+) -> None:
+    spec = stage(staging, "a")
+    publish(open_here(root), staging, [spec])
+    lost = lose_parts(root)
+    dataset = open_here(root)
+    for options in (None, ("audio",), ("visual-text",)):
+        assert not dataset.has_rows(spec.job_key, staged_of(spec), options=options, staging=staging)
+    with pytest.raises(RowsMissingError, match="2 parts are missing or cut short") as caught:
+        publish(dataset, staging, [spec])
+    assert str(lost[0]) in str(caught.value)
+    stage(staging, "a")
+    assert dataset.has_rows(spec.job_key, staged_of(spec), options=None, staging=staging)
+
+
+def test_a_missing_part_leaves_other_groups_as_they_are(root: Path, staging: Path) -> None:
+    cutting = next(name for name in (f"v{n}" for n in range(3000)) if cuts_group(VideoId(name)))
+    specs = [stage(staging, name, rows={"audio": MIN_GROUP_ROWS}) for name in (cutting, "b")]
+    record = publish(open_here(root), staging, specs).record
+    whole, lost = [root / part.path for part in record.parts]
+    inode = whole.stat().st_ino
+    lost.unlink()
+    dataset = open_here(root)
+    assert dataset.has_rows(specs[0].job_key, staged_of(specs[0]), options=None, staging=staging)
+    stage(staging, "b", rows={"audio": MIN_GROUP_ROWS})
+    assert publish(dataset, staging, specs).record.groups == record.groups
+    assert whole.stat().st_ino == inode
+    assert lost.exists()
+
+
 def test_a_video_without_rows_to_publish_is_absent(root: Path, staging: Path) -> None:
     spec = stage(staging, "a", rows={"visual-text": 3}, options=("audio",))
     published = publish(open_here(root), staging, [spec])

@@ -46,6 +46,9 @@ def test_a_terminal_shows_states_rate_time_left_and_the_last_failures() -> None:
     shown = Terminal(clock=lambda: now[0], say=said.append)
     for event in EVENTS:
         shown.notice(event)
+    shown.notice(
+        Ended(video_id="e", outcome=Outcome.REJECTED, why="small", rows=0, duration_sec=None)
+    )
     now[0] = 30.0
 
     console = Console(file=io.StringIO(), width=120, force_terminal=False)
@@ -54,9 +57,12 @@ def test_a_terminal_shows_states_rate_time_left_and_the_last_failures() -> None:
     text = console.file.getvalue()
 
     assert said == ["4 videos: 1 committed before, 0 owed, 3 to be probed"]
-    assert "2/4 videos" in text
+    assert "3/4 videos" in text
     assert "7 segments" in text
-    assert "2.0 videos/min, 60 s left" in text
-    assert "committed 1  failed 1  processing 1  submitting 1  record 2 with 1,234 rows" in text
+    assert "2.0 videos/min, 30 s left" in text
+    assert (
+        "committed 1  failed 1  rejected 1  processing 1  submitting 1  record 2 with 1,234 rows"
+        in text
+    )
     assert "failed d\\x1b[2J: torn" in text
     assert "the service answered 429" in text

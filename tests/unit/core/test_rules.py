@@ -62,6 +62,12 @@ def test_a_window_lies_inside_the_video(start: float, end: float, fields: list[s
     assert [breach.field for breach in breaches] == fields
 
 
+def test_a_video_shorter_than_one_clip_is_not_told_to_start_earlier() -> None:
+    breach, _ = window_breaches_in(asking(0, 6), facts(4.004))
+
+    assert "shorten video_clip_length" in (breach.hint or "")
+
+
 def test_a_short_video_without_offsets_breaks_no_rule() -> None:
     assert window_breaches(asking(None, None)) == ()
     assert window_breaches_in(asking(None, None), facts(4.5)) == ()
