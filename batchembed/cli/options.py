@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from batchembed.core.model import Manifest, Profile
+from batchembed.manifest.document import Document
 from batchembed.manifest.resolve import read_manifest
 from batchembed.media.limits import profile
 
@@ -21,6 +22,7 @@ class Read:
 
     manifest: Manifest
     profile: Profile
+    document: Document
 
 
 def manifest_options(verb: F) -> F:
@@ -76,4 +78,8 @@ def read(manifest: str, overrides: tuple[str, ...], engine: str | None) -> Read:
     resolved = read_manifest(manifest, overrides=overrides, rehearse=engine == "local")
     for note in resolved.notes:
         click.echo(f"note: {note}", err=True)
-    return Read(manifest=resolved.manifest, profile=profile(resolved.manifest.profile))
+    return Read(
+        manifest=resolved.manifest,
+        profile=profile(resolved.manifest.profile),
+        document=resolved.document,
+    )

@@ -9,6 +9,7 @@ import msgspec
 
 from batchembed.core.model import Video
 from batchembed.core.problems import Problem, Reason
+from batchembed.manifest.document import Document
 from batchembed.manifest.render import problem_dict, problem_lines
 
 
@@ -22,12 +23,12 @@ def print_problems(problems: Sequence[Problem], *, as_json: bool) -> None:
             click.echo(line)
 
 
-def rejections(video: Video, reasons: Iterable[Reason]) -> tuple[Problem, ...]:
+def rejections(video: Video, reasons: Iterable[Reason], document: Document) -> tuple[Problem, ...]:
     """A video's reasons, each at the line that its value came from."""
     return tuple(
-        Problem(
-            place=video.place_of(reason.field),
-            message=f"{video.video_id}: {reason.message}",
+        document.problem_at(
+            video.place_of(reason.field),
+            f"{video.video_id}: {reason.message}",
             code=reason.code,
             hint=reason.hint,
         )

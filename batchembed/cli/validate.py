@@ -6,9 +6,9 @@ import concurrent.futures
 
 import click
 
-from batchembed.cli.options import format_option, manifest_options, read
+from batchembed.cli.options import Read, format_option, manifest_options, read
 from batchembed.cli.problems import print_json, print_problems, rejections
-from batchembed.core.model import FileSource, Manifest, Profile, Video
+from batchembed.core.model import FileSource, Video
 from batchembed.core.problems import Problem
 from batchembed.errors import ExitCode
 from batchembed.manifest.render import problem_dict
@@ -29,7 +29,7 @@ def command(
 ) -> int:
     """Check a manifest and, by probing, its videos; nothing is sent or written."""
     asked = read(manifest, overrides, engine)
-    rejected = [] if no_probe else _probe(asked.manifest, asked.profile)
+    rejected = [] if no_probe else _probe(asked)
     found = [problem for problems in rejected for problem in problems]
     probed = sum(isinstance(video.source, FileSource) for video in asked.manifest.videos)
     if output_format == "json":
@@ -55,14 +55,19 @@ def command(
     return ExitCode.INCOMPLETE if found and not accepted else ExitCode.OK
 
 
-def _probe(manifest: Manifest, profile: Profile) -> list[tuple[Problem, ...]]:
+def _probe(asked: Read) -> list[tuple[Problem, ...]]:
     """The problems of each video that has any."""
 
     def check(video: Video) -> tuple[Problem, ...]:
         if not isinstance(video.source, FileSource) or video.skip is not None:
             return ()
-        told = surveyed(video, read_file(video.source.path, None, hashed=False), manifest, profile)
-        return rejections(video, (*told.reasons, *told.warnings))
+        told = surveyed(
+            video,
+            read_file(video.source.path, None, hashed=False),
+            asked.manifest,
+            asked.profile,
+        )
+        return rejections(video, (*told.reasons, *told.warnings), asked.document)
 
-    with concurrent.futures.ThreadPoolExecutor(manifest.concurrency.probes) as pool:
-        return [problems for problems in pool.map(check, manifest.videos) if problems]
+    with concurrent.futures.ThreadPoolExecutor(asked.manifest.concurrency.probes) as pool:
+        return [problems for problems in pool.map(check, asked.manifest.videos) if problems]

@@ -39,6 +39,7 @@ class Resolved:
 
     manifest: Manifest
     notes: tuple[str, ...]
+    document: Document  #: the text, to point at lines of it
 
 
 def read_manifest(
@@ -180,6 +181,7 @@ class _Reading:
                 f"{self._output().path}"
             )
         return Resolved(
+            document=self._document,
             manifest=Manifest(
                 file=os.path.abspath(self._document.file),  # noqa: PTH100  links stay as they are
                 name=self._name(),

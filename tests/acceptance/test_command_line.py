@@ -45,6 +45,7 @@ def test_validate_plan_run_and_status_tell_one_story(
     assert main(["validate", "m.yaml"]) == 3
     out = capsys.readouterr().out
     assert "m.yaml:4:5: $.videos[0]: v/short.mp4: duration 3.0 s is below" in out
+    assert "    - glob: v/*.mp4\n      ^\n" in out
     assert main(["validate", "m.yaml", "--no-probe"]) == 0
     capsys.readouterr()
 
