@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,9 +70,11 @@ def _is_dataset(root: Path) -> bool:
         return False
     if not root.is_dir():
         raise OutputRefusedError(f"{root} is a file: choose another output.path")
+    foreign = any(path.name != META for path in root.iterdir()) or _has_files(root / META)
+    # In this order: another run may be making the dataset at this moment.
     if (root / META / "dataset.json").exists():
         return True
-    if any(path.name != META for path in root.iterdir()) or _has_files(root / META):
+    if foreign:
         raise OutputRefusedError(
             f"{root} is not empty and is no dataset of batchembed: choose another output.path, "
             "or empty it yourself"
@@ -102,11 +103,17 @@ def _create(root: Path, identity: DatasetIdentity, new_id: Callable[[], str], fi
         engine=identity.engine,
     )
     temporary = meta / INCOMING / f"dataset-{dataset_id}.tmp"
-    files.write(temporary, write_object(content))
-    # Of two runs that begin at once, one makes the dataset, and the other finds it made.
-    with contextlib.suppress(FileExistsError):
-        files.link(temporary, meta / "dataset.json")
-    files.remove(temporary)
+    final = meta / "dataset.json"
+    try:
+        files.write(temporary, write_object(content))
+        files.link(temporary, final)
+    except (FileExistsError, FileNotFoundError):
+        # Of two runs that begin at once, one makes the dataset, and the other finds it made; the
+        # first may have swept the other's temporary file away already.
+        if not final.exists():
+            raise
+    finally:
+        files.remove(temporary)
     for folder in (meta, root, root.parent):
         files.sync_folder(folder)
 

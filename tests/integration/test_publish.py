@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from batchembed.core.groups import MIN_GROUP_ROWS
 from batchembed.core.keys import cuts_group
 from batchembed.core.model import VideoId
 from batchembed.core.states import Staged
+from batchembed.dataset.files import Files
 from batchembed.dataset.publish import Dataset, RowsMissingError, RowSpec
 from batchembed.dataset.read import open_dataset
 from batchembed.errors import DatasetError, OutputRefusedError
@@ -456,6 +459,59 @@ def test_another_engine_is_only_told(root: Path) -> None:
     dataset = Dataset.open_or_create(root, identity=now, new_id=lambda: "x")
     assert dataset.engine_differences == ("ffmpeg", "pyav")
     assert dataset.dataset_id == "d" * 32
+
+
+class OvertakenFiles(Files):
+    """Another run makes the dataset, and sweeps it if asked to, just before this one would."""
+
+    def __init__(self, root: Path, *, sweeps: bool) -> None:
+        self._root = root
+        self._sweeps = sweeps
+
+    def link(self, old: Path, new: Path) -> None:
+        other = Dataset.open_or_create(self._root, identity=IDENTITY, new_id=lambda: "theirs")
+        if self._sweeps:
+            other.finish_interrupted()
+        super().link(old, new)
+
+
+@pytest.mark.parametrize("sweeps", [False, True])
+def test_a_dataset_that_another_run_made_first_is_taken_as_it_is(root: Path, sweeps: bool) -> None:
+    files = OvertakenFiles(root, sweeps=sweeps)
+    ours = Dataset.open_or_create(root, identity=IDENTITY, new_id=lambda: "ours", files=files)
+    assert ours.dataset_id == "theirs"
+    assert list((root / "_batchembed" / "incoming").iterdir()) == []
+
+
+def test_runs_that_begin_an_output_at_once_agree_on_its_id(root: Path) -> None:
+    runs = 4
+    barrier = threading.Barrier(runs)
+
+    def begin(output: int, run: int) -> str:
+        barrier.wait()
+        return Dataset.open_or_create(
+            root / str(output), identity=IDENTITY, new_id=lambda: f"run-{run}"
+        ).dataset_id
+
+    with ThreadPoolExecutor(runs) as pool:
+        for output in range(10):
+            ids = set(pool.map(begin, [output] * runs, range(runs)))
+            assert len(ids) == 1
+
+
+def test_kept_metadata_keeps_its_types_over_publishes(root: Path, staging: Path) -> None:
+    spec = stage(staging, "a", metadata={"s": 1.0, "big": 1e300, "n": 1, "yes": True})
+    first = publish(open_here(root), staging, [spec]).record.schema
+    other = stage(staging, "b")
+    kept = open_here(root).specs()
+    second = open_here(root).publish(
+        [other], kept, schema=schema_of([*kept, other]), staging=staging, side_files={}
+    )
+    assert second.record.schema == first
+    assert {type(value) for value in kept[0].metadata.values()} == {float, int, bool}
+    row = next(row for row in rows_in(root) if row["video_id"] == "a")
+    assert (row["s"], row["big"], row["n"], row["yes"]) == (1.0, 1e300, 1, True)
+    assert isinstance(row["s"], float)
 
 
 def test_the_first_record_pins_a_dimension_that_was_not_known(root: Path, staging: Path) -> None:
