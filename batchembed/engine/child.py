@@ -59,7 +59,7 @@ class Child:
                 env=_environment(),
                 process_group=0,  # a terminal's Ctrl-C is for the parent, which drains
             )
-        except OSError:
+        except BaseException:
             self._connection.close()
             self._errors.close()
             raise

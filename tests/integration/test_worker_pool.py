@@ -171,6 +171,37 @@ def test_a_command_that_does_not_exist_fails_the_video(video: str) -> None:
         assert _failure(_submit(pool, video)).reason.code == "worker_start"
 
 
+def test_a_worker_that_died_by_a_signal_without_a_name_fails_its_video(video: str) -> None:
+    command = (sys.executable, "-c", "import os; os.kill(os.getpid(), 40)")
+    with WorkerPool(1, command=command) as pool:
+        failures = [_failure(_submit(pool, video)) for _ in range(2)]
+    assert ["died by signal 40 while starting" in str(each) for each in failures] == [True, True]
+
+
+def test_an_unexpected_error_ends_its_future_and_not_its_slot(video: str) -> None:
+    """No program's name has a NUL, which is found too late for an OSError."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with WorkerPool(1, command=("python\0",)) as pool:
+        futures = [_submit(pool, video) for _ in range(2)]
+        errors = [future.exception(PATIENCE_S) for future in futures]
+    assert [type(error) for error in errors] == [ValueError, ValueError]
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_an_unused_pool_has_no_threads_and_closes_at_once() -> None:
+    before = threading.active_count()
+    pool = WorkerPool(4, command=BAD)
+    assert threading.active_count() == before
+    pool.close()
+    pool.close()
+
+
+def test_a_process_that_leaves_an_unused_pool_open_ends() -> None:
+    script = "from batchembed.engine.pool import WorkerPool\npool = WorkerPool(2)\n"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0
+
+
 def test_closing_ends_busy_workers_and_gives_back_what_was_queued(video: str) -> None:
     pool = WorkerPool(1, command=BAD)
     _submit(pool, video).result(PATIENCE_S)
