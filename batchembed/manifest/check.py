@@ -16,6 +16,8 @@ from batchembed.manifest.explain import Fault, explain
 VERSION = 1
 
 _PLAIN_TEXT = 512
+#: What may be there, under a key that could not be read.
+_ABSENCES = frozenset({"missing_key", "parameter_invalid"})
 
 
 def version_problem(document: Document) -> Problem | None:
@@ -23,7 +25,7 @@ def version_problem(document: Document) -> Problem | None:
     if not isinstance(document.value, dict) or not document.sees(("version",)):
         return None
     version = document.value.get("version", VERSION)
-    if type(version) is int and version == VERSION:
+    if str(version) == str(VERSION):  # the schema says so if it is text
         return None
     return document.problem(
         ("version",),
@@ -38,7 +40,12 @@ def check_shape(document: Document) -> tuple[list[Problem], Document]:
 
     What is left has the types that the schema says, so that later layers need not look again.
     """
-    faults = [fault for fault in _shape_faults(document.value) if document.sees(fault.path)]
+    faults = [
+        fault
+        for fault in _shape_faults(document.value)
+        if document.sees(fault.path)
+        and not (fault.code in _ABSENCES and fault.path in document.partial)
+    ]
     problems = [
         document.problem(fault.path, fault.message, code=fault.code, hint=fault.hint, key=fault.key)
         for fault in faults

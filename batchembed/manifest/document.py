@@ -18,6 +18,10 @@ _URL = re.compile(r"://[^\s\"']+")
 _SECRET = re.compile(r"(?<=://)[^\s/?#\"']+(?=@)|(?<=[?#])[^\s\"']+")
 #: As TwelveLabs' keys begin.
 _API_KEY = re.compile(r"\btlk_\w+")
+#: A key that was put where the name of its variable belongs.
+_MISPLACED_KEY = re.compile(
+    r"(?<=api_key_env)([\"']?\s*:\s*[\"']?)(?![A-Z_][A-Z0-9_]{0,63}(?![^\s\"',}]))([^\s\"',}]+)"
+)
 _LONGEST_KEY = 40
 
 #: The name of the file in a place on the command line.
@@ -46,6 +50,7 @@ class Document:
     keys: Mapping[Path, Mark]  #: of each key, by the path of its value
     problems: tuple[Problem, ...] = ()
     blind: frozenset[Path] = frozenset()
+    partial: frozenset[Path] = frozenset()  #: mappings of which a key could not be read
 
     def at(self, path: Path) -> Value:
         """The value at `path`, or None if there is none."""
@@ -93,7 +98,8 @@ class Document:
 def redacted(text: str) -> str:
     """The text with users and signatures of URLs, and API keys, starred out character by character."""
     without_urls = _URL.sub(lambda url: _SECRET.sub(_stars, url.group()), text)
-    return _API_KEY.sub(_stars, without_urls)
+    without_keys = _MISPLACED_KEY.sub(lambda key: key[1] + "*" * len(key[2]), without_urls)
+    return _API_KEY.sub(_stars, without_keys)
 
 
 def _stars(found: re.Match[str]) -> str:

@@ -78,7 +78,8 @@ def _message(rule: str, error: ValidationError, schema: Mapping[str, Any]) -> st
     limit: Any = error.validator_value
     said = _said(schema, rule)
     if said is not None:
-        return f"{said}; this is {describe(value)}" if rule in _SHOW_VALUE else said
+        shows = rule in _SHOW_VALUE and not schema.get("x-secret", False)
+        return f"{said}; this is {describe(value)}" if shows else said
     match rule:
         case "required":
             return f"the key `{_missing(error)}` is missing"
@@ -99,7 +100,7 @@ def _message(rule: str, error: ValidationError, schema: Mapping[str, Any]) -> st
             return _FIXED.get(rule, f"breaks the rule {rule}")
 
 
-_SHOW_VALUE = frozenset({"pattern", "minimum", "maximum"})
+_SHOW_VALUE = frozenset({"pattern", "minimum", "maximum", "const"})
 _FIXED = {
     "minLength": "is empty",
     "minItems": "is empty",

@@ -7,6 +7,7 @@ The events are taken one by one, and reading stops at the first that is too deep
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -16,6 +17,7 @@ import yaml
 from batchembed.core.problems import ManifestError, Place, Problem
 from batchembed.errors import InputMissingError
 from batchembed.manifest.document import Document, Mark, Path, Value, describe, redacted, show
+from batchembed.manifest.render import escaped
 from batchembed.manifest.scalars import CONTROL, ScalarError, named, plain
 
 MAX_BYTES = 8 * 2**20
@@ -30,6 +32,7 @@ _QUOTED = frozenset({"'", '"', "|", ">"})
 _START = Mark(1, 1)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
+_WRITE_OUT = "write the value out in each place; what videos share goes under `defaults`"
 _FIRST_LINES = "it begins with `version: 1`; then come engine, videos and output"
 _HINTS = {
     "mapping values are not allowed": "check the indentation, or quote text that has a colon and a space in it",
@@ -51,6 +54,9 @@ def load(path: str | FilePath) -> Document:
         ManifestError: it is not YAML as a manifest is written, with all that could be said.
     """
     file = str(path)
+    if any("\ud800" <= letter <= "\udfff" for letter in os.path.abspath(file)):  # noqa: PTH100  links stay
+        message = f"{escaped(file)}: the path is not UTF-8; rename the folder or the file"
+        raise InputMissingError(message)
     return load_text(_decode(_read(file), file), file)
 
 
@@ -122,6 +128,7 @@ class _Reader:
         self._marks: dict[Path, Mark] = {}
         self._keys: dict[Path, Mark] = {}
         self._blind: set[Path] = set()
+        self._partial: set[Path] = set()
         self._events: Iterator[yaml.Event] = iter(())
 
     def read(self) -> Document:
@@ -145,6 +152,7 @@ class _Reader:
             keys=self._keys,
             problems=tuple(self._problems),
             blind=frozenset(self._blind),
+            partial=frozenset(self._partial),
         )
 
     def _document(self) -> Value:
@@ -188,7 +196,9 @@ class _Reader:
         mapping: dict[str, Value] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._key(event, path, depth)
-            if key is not None and key in mapping:
+            if key is None:
+                self._partial.add(path)
+            elif key in mapping:
                 first = self._keys[(*path, key)].line
                 message = f"the key `{key}` is written twice; first in line {first}"
                 self._say(
@@ -269,10 +279,12 @@ class _Reader:
         tag = getattr(event, "tag", None)
         if tag is not None:
             name = tag.replace("tag:yaml.org,2002:", "!!")
-            self._unsupported(event, path, f"tag {name}")
+            hint = "take the tag out; quote the value if it is meant as text"
+            self._unsupported(event, path, f"tag {name}", hint)
 
-    def _unsupported(self, event: yaml.Event, path: Path, what: str) -> None:
-        hint = "write the value out in each place; what videos share goes under `defaults`"
+    def _unsupported(
+        self, event: yaml.Event, path: Path, what: str, hint: str = _WRITE_OUT
+    ) -> None:
         self._say(path, _mark(event), f"the {what} is not supported", "yaml_feature", hint)
 
     def _say_syntax(self, error: yaml.MarkedYAMLError) -> None:

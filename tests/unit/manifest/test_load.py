@@ -172,3 +172,9 @@ def test_any_text_is_read_or_refused_at_a_place_within_it(text: str) -> None:
         assert 1 <= problem.place.line <= len(lines) + 1
         assert 1 <= problem.place.column <= max(map(len, lines)) + 2
         assert problem.message
+
+
+def test_a_manifest_in_a_folder_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputMissingError, match="not UTF-8") as caught:
+        load(f"{tmp_path}/\udcff/m.yaml")
+    assert str(caught.value).isprintable()
