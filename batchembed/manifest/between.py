@@ -2,48 +2,60 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from batchembed.core.keys import url_content
 from batchembed.core.model import FileSource, Parameters, Source, Video
 from batchembed.core.partitions import partition_problem
 from batchembed.core.problems import Place, Problem, Scalar
 from batchembed.manifest.document import Document, describe
+from batchembed.manifest.sources import Listed
 
 MODEL_COLUMNS = ("model_name", "embedding_option", "embedding_scope")
 
-_LONGEST_PARTITION = 128
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}([-/.]\d{1,4})?([T ].*)?|\d{1,2}:\d{2}.*")
-_READ_AS_OTHER = frozenset(
-    {"true", "false", "yes", "no", "on", "off", "y", "n", "t", "f", "null", "none", "nil"}
-    | {"nan", "na", "n/a", "inf", "infinity", "~"}
-)
+
+class Claim(NamedTuple):
+    """An id that a video has, whether or not something else is wrong with the video."""
+
+    video_id: str
+    place: Place
+    written: bool  #: else it follows from the source
 
 
-def across(document: Document, videos: Sequence[Video]) -> Iterator[Problem]:
-    """Rules that hold between videos: ids, sources, types of metadata."""
-    ids: dict[str, Video] = {}
+def claim(video: Listed) -> Claim:
+    """The id of a video, and where it comes from."""
+    place = video.places.get("id", video.place)
+    return Claim(video.video_id, place, "id" in video.places)
+
+
+def same_ids(document: Document, claims: Iterable[Claim]) -> Iterator[Problem]:
+    """Ids that stand twice."""
+    ids: dict[str, Claim] = {}
+    for each in claims:
+        first = ids.setdefault(each.video_id, each)
+        if first is not each:
+            message = f"the id {each.video_id} is used already {_where(first.place, document)}"
+            hint = "give one of the two an id of its own" if each.written else "give it an id"
+            yield document.problem_at(each.place, message, code="video_id", hint=hint)
+
+
+def same_videos(document: Document, videos: Iterable[Video]) -> Iterator[Problem]:
+    """Videos that stand twice with the same parameters."""
     sources: dict[tuple[str, Parameters], Video] = {}
-    types: dict[str, tuple[str, Video]] = {}
     for video in videos:
-        first = ids.setdefault(video.video_id, video)
-        key = (_identity(video.source), video.parameters)
-        same = sources.setdefault(key, video)
+        first = sources.setdefault((_identity(video.source), video.parameters), video)
         if first is not video:
-            hint = (
-                "give one of the two an id of its own" if "id" in video.places else "give it an id"
-            )
-            message = (
-                f"the id {video.video_id} is used already {_where(first.place_of('id'), document)}"
-            )
-            yield document.problem_at(video.place_of("id"), message, code="video_id", hint=hint)
-        elif same is not video:
-            message = (
-                f"the same video with the same parameters stands {_where(same.place, document)}"
-            )
+            there = _where(first.place, document)
+            message = f"the same video with the same parameters stands {there}"
             hint = "keep one of the two, or change the parameters of one"
             yield document.problem_at(video.place, message, code="same_video", hint=hint)
+
+
+def mixed_types(document: Document, videos: Iterable[Video]) -> Iterator[Problem]:
+    """Metadata whose type is not the same in every video."""
+    types: dict[str, tuple[str, Video]] = {}
+    for video in videos:
         for name, value in video.metadata.items():
             kind = _kind(value)
             seen, other = types.setdefault(name, (kind, video))
@@ -68,7 +80,7 @@ def _kind(value: Scalar) -> str:
 def _where(place: Place, document: Document) -> str:
     if place.file == document.file:
         return f"in line {place.line}"
-    return f"in {place.file}" + (f" line {place.line}" if place.line else "")
+    return f"in {place.file}" + (f" {place.path.partition(',')[0]}" if place.line else "")
 
 
 def widened(videos: Iterable[Video]) -> Mapping[str, type[float]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,15 @@ from batchembed.core.model import (
     Video,
 )
 from batchembed.core.problems import ManifestError, Problem, Scalar
-from batchembed.manifest.between import across, partition_problems, widened
+from batchembed.manifest.between import (
+    Claim,
+    claim,
+    mixed_types,
+    partition_problems,
+    same_ids,
+    same_videos,
+    widened,
+)
 from batchembed.manifest.check import check_shape, unique, version_problem
 from batchembed.manifest.document import Document, Value
 from batchembed.manifest.document import Path as Way
@@ -69,7 +78,7 @@ def read_manifest(
     shape, document = check_shape(document)
     problems += shape
     reading = _Reading(document, rehearse=rehearse, cores=cores or os.cpu_count() or 1)
-    problems += reading.problems()
+    problems += reading.problems(problems)
     if problems:
         raise ManifestError(unique(problems, first=document.file))
     return reading.resolved()
@@ -97,8 +106,11 @@ class _Reading:
 
     # -- problems
 
-    def problems(self) -> list[Problem]:
-        """Everything that is wrong beyond the shape; the videos are resolved on the way."""
+    def problems(self, shape: Sequence[Problem]) -> list[Problem]:
+        """Everything that is wrong beyond the `shape`; the videos are resolved on the way.
+
+        What holds between videos is asked only of those without a problem of their own.
+        """
         setting = Setting(
             engine=self._engine_spec.kind, model_name=self._model, profile=self._profile
         )
@@ -108,7 +120,8 @@ class _Reading:
             *self._setting_problems(),
             *resolver.default_problems(),
         ]
-        for found in listed(self._document, self._folder):
+        ids: list[Claim] = []
+        for found in listed(self._document, self._folder, shape):
             match found:
                 case Note():
                     self._notes.append(found.text)
@@ -117,9 +130,15 @@ class _Reading:
                 case Listed():
                     video, wrong = resolver.resolve(found)
                     problems += wrong
-                    if video is not None:
+                    if "id" not in found.unread:
+                        ids.append(claim(found))
+                    if video is not None and not found.unread:
                         self._videos.append(video)
-        problems += across(self._document, self._videos)
+        problems += same_ids(self._document, ids)
+        holders = Counter(each.video_id for each in ids)
+        alone = [video for video in self._videos if holders[video.video_id] == 1]
+        problems += same_videos(self._document, alone)
+        problems += mixed_types(self._document, self._videos)
         problems += partition_problems(self._document, self._partition_by(), self._videos)
         return problems
 

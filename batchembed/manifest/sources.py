@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import posixpath
+import re
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
@@ -18,6 +19,8 @@ from batchembed.manifest.globs import matches
 from batchembed.manifest.schema import PARAMETERS
 from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
 
+_HOLDER = re.compile(r"\$\.(defaults|videos\[\d+\])(?:\.(\w+))?")
+
 #: The keys of an entry that a video inherits.
 GIVEN = (*PARAMETERS, "metadata", "skip")
 
@@ -27,7 +30,8 @@ class Listed:
     """One video that the manifest names, before defaults.
 
     `given` has the parameters, `metadata` and `skip` as far as they are written for it; `places`
-    says where, by key, with `metadata.<key>` for metadata.
+    says where, by key, with `metadata.<key>` for metadata. `unread` names keys that are written and
+    had a problem: of these nothing is known, and nothing follows from their absence.
     """
 
     source: Source
@@ -35,6 +39,7 @@ class Listed:
     given: Mapping[str, Value]
     place: Place
     places: Mapping[str, Place]
+    unread: frozenset[str] = frozenset()
 
 
 class Note(NamedTuple):
@@ -46,21 +51,35 @@ class Note(NamedTuple):
 Found: TypeAlias = Listed | Problem | Note
 
 
-def listed(document: Document, folder: str) -> Iterator[Found]:
+def listed(document: Document, folder: str, problems: Sequence[Problem] = ()) -> Iterator[Found]:
     """Every video of the manifest, in order, with the problems and notes met on the way.
 
-    The document must have the manifest's shape. Relative paths are taken from `folder`. A file
-    named by `video_file` is left out of every glob and table.
+    The document must have the manifest's shape; `problems` are those of values that were taken out
+    of it for that. Relative paths are taken from `folder`. A file named by `video_file` is left out
+    of every glob and table.
     """
     entries = document.at(("videos",))
     if not isinstance(entries, list):
         return
     files = [entry.get("video_file") for entry in entries if isinstance(entry, dict)]
     named = frozenset(absolute(folder, path) for path in files if isinstance(path, str))
+    unread = _unread(problems)
+    shared = unread.get("defaults", frozenset())
     for at, entry in enumerate(entries):
         if not isinstance(entry, dict):
             continue
-        yield from _Entry(document, folder, ("videos", at), entry, named).videos()
+        own = unread.get(f"videos[{at}]", frozenset()) | (shared - entry.keys())
+        yield from _Entry(document, folder, ("videos", at), entry, named, own).videos()
+
+
+def _unread(problems: Sequence[Problem]) -> dict[str, frozenset[str]]:
+    """The keys with problems, by what they stand in; "" for a problem of the whole."""
+    found: dict[str, frozenset[str]] = {}
+    for problem in problems:
+        if (where := _HOLDER.match(problem.place.path)) is not None:
+            holder, key = where.groups(default="")
+            found[holder] = found.get(holder, frozenset()) | {key}
+    return found
 
 
 def absolute(folder: str, path: str) -> str:
@@ -117,12 +136,14 @@ class _Entry:
         path: Path,
         entry: Mapping[str, Value],
         named: frozenset[str],
+        unread: frozenset[str],
     ) -> None:
         self._document = document
         self._folder = folder
         self._path = path
         self._entry = entry
         self._named = named
+        self._unread = unread
         self._place = document.place(path)
         self._given, self._places = given_at(document, path, entry)
 
@@ -163,7 +184,12 @@ class _Entry:
         else:
             video_id = self._own_id(source)
         return Listed(
-            source=source, video_id=video_id, given=self._given, place=self._place, places=places
+            source=source,
+            video_id=video_id,
+            given=self._given,
+            place=self._place,
+            places=places,
+            unread=self._unread,
         )
 
     def _own_id(self, source: Source) -> str:
@@ -222,14 +248,22 @@ class _Entry:
         if isinstance(row, str):
             yield Note(row)
             return
-        at = Place(file=table, line=row.line, column=0, path="$")
+        unit = "row" if table.lower().endswith(".parquet") else "line"
+        shown = posixpath.join(posixpath.dirname(self._document.file), table)
+        at = Place(file=shown, line=row.line, column=0, path=f"{unit} {row.line}")
         if isinstance(row, RowFault):
-            where = dataclasses.replace(at, path=f"$.{row.key}" if row.key else "$")
+            where = self._cell(at, row.key) if row.key else at
             yield Problem(place=where, message=row.message, code=row.code, hint=row.hint)
             return
         video = self._row_video(row, at)
         if isinstance(video, Problem) or not self._is_named(video.source):
             yield video
+
+    def _cell(self, row: Place, key: str) -> Place:
+        """The place of a key's cell, by the name of its column."""
+        columns = self._entry.get("columns")
+        column = columns.get(key, key) if isinstance(columns, dict) else key
+        return dataclasses.replace(row, path=f"{row.path}, {column}")
 
     def _row_video(self, row: Row, at: Place) -> Listed | Problem:
         values = row.values
@@ -240,8 +274,7 @@ class _Entry:
             url = str(values["video_url"])
             fault = url_fault(url)
             if fault is not None:
-                where = dataclasses.replace(at, path="$.video_url")
-                return Problem(place=where, message=fault, code="url")
+                return Problem(place=self._cell(at, "video_url"), message=fault, code="url")
             source = UrlSource(url=url)
         given = {**self._given, **{key: values[key] for key in GIVEN if key in values}}
         shared = self._given.get("metadata")
@@ -249,8 +282,15 @@ class _Entry:
         given["metadata"] = own
         places = dict(self._places)
         for key in values:
-            places[key] = dataclasses.replace(at, path=f"$.{key}")
+            places[key] = self._cell(at, key)
         for key in row.metadata:
-            places[f"metadata.{key}"] = dataclasses.replace(at, path=f"$.{key}")
+            places[f"metadata.{key}"] = dataclasses.replace(at, path=f"{at.path}, {key}")
         video_id = str(values["id"]) if "id" in values else self._own_id(source)
-        return Listed(source=source, video_id=video_id, given=given, place=at, places=places)
+        return Listed(
+            source=source,
+            video_id=video_id,
+            given=given,
+            place=at,
+            places=places,
+            unread=(self._unread - row.values.keys()) | row.unread,
+        )

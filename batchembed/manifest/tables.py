@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import functools
+import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -37,11 +38,15 @@ class TableSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One video. `line` counts as an editor does, or rows from 1 in Parquet."""
+    """One video. `line` counts as an editor does, or rows from 1 in Parquet.
+
+    `unread` names the keys whose cells have a fault, and which are not among the values.
+    """
 
     line: int
     values: Mapping[str, Value]
     metadata: Mapping[str, Value]
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +58,10 @@ class RowFault:
     message: str
     code: str
     hint: str | None = None
+
+
+#: A table's columns, and its rows by line.
+_Table: TypeAlias = tuple[Sequence[str], Iterable[tuple[int, "_Cells | RowFault"]]]
 
 
 class TableError(Exception):
@@ -75,42 +84,53 @@ def read_table(spec: TableSpec) -> Iterator[Row | RowFault | str]:
     if suffix not in readers:
         message = f"{spec.shown} is not a table that can be read"
         raise TableError(message, code="table_format", hint="use .csv, .jsonl or .parquet")
-    seen: dict[str, None] = {}
-    rows = 0
     try:
-        for line, cells in readers[suffix](spec):
+        columns, rows = readers[suffix](spec)
+        if columns:
+            _require(spec, columns)
+        for line, cells in rows:
             if isinstance(cells, RowFault):
                 yield cells
-                continue
-            seen.update(dict.fromkeys(cells))
-            rows += 1
-            yield from _row(spec, line, cells)
+            else:
+                yield from _row(spec, line, cells)
     except OSError as error:
         hint = "check the path; it is relative to the manifest's folder"
         raise TableError(
             f"{spec.shown} can't be read: {error.strerror or error}", hint=hint
         ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise TableError(
             f"{spec.shown} is broken: {error}", hint="save it as UTF-8 text"
         ) from error
-    if rows:
-        yield from _unused(spec, seen)
+    yield from _unused(spec, columns)
 
 
-def _unused(spec: TableSpec, seen: Iterable[str]) -> Iterator[str]:
-    """A note on columns that nothing asks for.
+def _require(spec: TableSpec, columns: Sequence[str]) -> None:
+    """Look for the columns that the manifest asks for, once instead of in every row.
 
     Raises:
-        TableError: a column that the manifest asks for is not there.
+        TableError: one is not there.
     """
-    columns = list(seen)
-    asked = [*spec.columns.values(), *spec.metadata]
-    missing = [name for name in asked if name not in columns]
+    separator = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
+    if separator is not None:
+        name = {";": "semicolons", "\t": "tabs"}.get(separator, "bars")
+        message = f"{spec.shown} has its cells separated by {name}"
+        raise TableError(message, code="table_column", hint="save it with commas")
+    hint = f"its columns are {', '.join(columns)}"
+    missing = [name for name in (*spec.columns.values(), *spec.metadata) if name not in columns]
     if missing:
-        hint = f"its columns are {', '.join(columns)}"
         message = f"{spec.shown} has no column {', '.join(missing)}"
         raise TableError(message, code="table_column", hint=hint)
+    sources = {spec.columns.get(key, key) for key in ("video_file", "video_url")}
+    if sources.isdisjoint(columns):
+        message = f"{spec.shown} has no column video_file or video_url"
+        hint = f"say `columns: {{video_file: <its column>}}`; {hint}"
+        raise TableError(message, code="table_column", hint=hint)
+
+
+def _unused(spec: TableSpec, columns: Iterable[str]) -> Iterator[str]:
+    """A note on columns that nothing asks for."""
+    asked = [*spec.columns.values(), *spec.metadata]
     used = {*asked, *(key for key in KEYS if key not in spec.columns)}
     others = [name for name in columns if name not in used]
     if others:
@@ -148,8 +168,13 @@ def _row(spec: TableSpec, line: int, cells: _Cells) -> Iterator[Row | RowFault]:
         yield RowFault(
             line=line, key=column, message=fault.message, code=fault.code, hint=fault.hint
         )
-    if not faults:
-        yield Row(line=line, values=values, metadata=metadata)
+    unread = frozenset(
+        str(key) for fault in faults for key in fault.path[:1] or ("video_file", "video_url")
+    )
+    known = {key: value for key, value in values.items() if key not in unread}
+    if "video_file" in known or "video_url" in known:
+        kept = {key: value for key, value in metadata.items() if key not in unread}
+        yield Row(line=line, values=known, metadata=kept, unread=unread)
 
 
 def _value(key: str, cell: object) -> Value:
@@ -196,40 +221,52 @@ def _control_faults(values: Mapping[str, Value]) -> Iterator[Fault]:
 # -- formats
 
 
-def _csv(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
+def _csv(spec: TableSpec) -> _Table:
     with Path(spec.path).open(encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, strict=True)
-        header = next(reader, [])
+        header = next(_quoted(spec, reader, lambda: reader.line_num), [])
         twice = sorted({name for name in header if header.count(name) > 1})
         if twice:
             hint = "give each column a name of its own"
             raise TableError(f"{spec.shown} names the column {twice[0]} twice", hint=hint)
         rows: list[tuple[int, dict[str, str]]] = []
+        faulty: list[tuple[int, RowFault]] = []
         line = reader.line_num + 1
-        for cells in reader:
+        for cells in _quoted(spec, reader, lambda: reader.line_num):
             if len(cells) > len(header):
                 message = f"the row has {len(cells)} cells under {len(header)} columns"
                 hint = "quote cells that contain a comma"
-                yield (
-                    line,
-                    RowFault(line=line, key=None, message=message, code="table_row", hint=hint),
-                )
+                fault = RowFault(line=line, key=None, message=message, code="table_row", hint=hint)
+                faulty.append((line, fault))
             elif cells:
                 rows.append((line, {n: c for n, c in zip(header, cells, strict=False) if c != ""}))
             line = reader.line_num + 1
     kinds = {key: _kind(row[key] for _, row in rows if key in row) for key in spec.metadata}
     keys = {spec.columns.get(key, key): key for key in PARAMETERS}
-    for line, texts in rows:
-        yield (
-            line,
-            {
-                **dict.fromkeys(header),
-                **{
-                    name: _cell(text, keys.get(name), kinds.get(name))
-                    for name, text in texts.items()
-                },
-            },
-        )
+    typed = (
+        (line, {name: _cell(text, keys.get(name), kinds.get(name)) for name, text in texts.items()})
+        for line, texts in rows
+    )
+    return header, itertools.chain(faulty, typed)
+
+
+def _quoted(
+    spec: TableSpec, reader: Iterator[list[str]], lines: Callable[[], int]
+) -> Iterator[list[str]]:
+    """The rows, as long as their quotes are closed.
+
+    Raises:
+        TableError: the row that begins after so many lines is not as CSV is written.
+    """
+    line = lines() + 1
+    try:
+        for cells in reader:
+            yield cells
+            line = lines() + 1
+    except csv.Error as error:
+        message = f"{spec.shown} is broken in the row of line {line}: {error}"
+        hint = 'close the quote in that row, and write a quote within a cell as ""'
+        raise TableError(message, hint=hint) from error
 
 
 def _kind(cells: Iterable[str]) -> type[Scalar]:
@@ -258,7 +295,13 @@ def _cell(text: str, key: str | None, kind: type[Scalar] | None) -> Value:
     return float(value) if kind is float and isinstance(value, int) else value
 
 
-def _jsonl(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
+def _jsonl(spec: TableSpec) -> _Table:
+    rows = list(_json_rows(spec))
+    columns = dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row)
+    return list(columns), rows
+
+
+def _json_rows(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
     with Path(spec.path).open("rb") as stream:
         for line, text in enumerate(stream, start=1):
             if not text.strip():
@@ -276,20 +319,34 @@ def _jsonl(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
                 yield line, RowFault(line=line, key=None, message=message, code="table_row")
 
 
-def _parquet(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
+def _parquet(spec: TableSpec) -> _Table:
     import pyarrow as pa  # noqa: PLC0415  a third of a second, which other manifests need not wait
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    try:
+        columns = pq.read_schema(spec.path).names
+    except pa.ArrowException as error:
+        raise _broken(spec, error) from error
+    return columns, _parquet_rows(spec)
+
+
+def _parquet_rows(spec: TableSpec) -> Iterator[tuple[int, _Cells]]:
+    import pyarrow as pa  # noqa: PLC0415  as above
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     wanted = {*(spec.columns.get(key, key) for key in KEYS), *spec.metadata}
     line = 0
     try:
         with pq.ParquetFile(spec.path) as file:
-            header = file.schema_arrow.names
-            columns = [name for name in header if name in wanted]
+            columns = [name for name in file.schema_arrow.names if name in wanted]
             for batch in file.iter_batches(columns=columns):
                 for row in batch.to_pylist():
                     line += 1
-                    yield line, {**dict.fromkeys(header), **row}
+                    yield line, row
     except pa.ArrowException as error:
-        message = f"{spec.shown} is broken: {str(error).splitlines()[0]}"
-        raise TableError(message, hint="write the table again") from error
+        raise _broken(spec, error) from error
+
+
+def _broken(spec: TableSpec, error: Exception) -> TableError:
+    message = f"{spec.shown} is broken: {str(error).splitlines()[0]}"
+    return TableError(message, hint="write the table again")

@@ -65,7 +65,7 @@ class Resolver:
                 yield self._at(place, fault.message, fault.code, fault.hint)
 
     def resolve(self, listed: Listed) -> tuple[Video | None, list[Problem]]:
-        """The video, if its values have no problem, and the problems."""
+        """The video, if what is known of it has no problem, and the problems."""
         merged = self._merge(listed)
         problems = [*self._id_problems(listed), *self._limit_problems(listed, merged)]
         fetches = isinstance(listed.source, UrlSource) and "skip" not in merged.values
@@ -81,8 +81,9 @@ class Resolver:
         if problems:
             return None, problems
         parameters = self._parameters(merged.values)
-        problems += self._window_problems(listed, merged, parameters)
-        return self._video(listed, merged, parameters), problems
+        if not listed.unread:
+            problems += self._window_problems(listed, merged, parameters)
+        return None if problems else self._video(listed, merged, parameters), problems
 
     def _merge(self, listed: Listed) -> _Merged:
         return _Merged(
@@ -117,6 +118,8 @@ class Resolver:
     def _limit_problems(self, listed: Listed, merged: _Merged) -> Iterator[Problem]:
         given = {key: merged.values[key] for key in PARAMETERS if key in merged.values}
         for fault in limit_faults(self._setting.profile, given):
+            if listed.unread and not fault.path:
+                continue  # an offset that stands alone, when the other may be there
             field = str(fault.path[0]) if fault.path else _lonely(given)
             place = merged.places.get(field, listed.place)
             yield self._at(place, fault.message, fault.code, fault.hint)

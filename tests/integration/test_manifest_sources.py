@@ -13,6 +13,7 @@ import pytest
 from batchembed.core.problems import ManifestError
 from batchembed.manifest.globs import matches
 from batchembed.manifest.load import load
+from batchembed.manifest.render import problem_lines
 from batchembed.manifest.resolve import Resolved, read_manifest
 from batchembed.manifest.schema import editor_validator
 
@@ -156,3 +157,58 @@ def write_manifest(folder: Path, entries: str) -> None:
     (folder / "m.yaml").write_text(
         f"version: 1\nengine: local\nvideos:\n{entries}output: {{path: out}}\n", encoding="utf-8"
     )
+
+
+def problems_of(folder: Path, *entries: str) -> list[str]:
+    """What is wrong with a manifest that stands in `folder`, as lines without hints."""
+    write_manifest(folder, "".join(f"  - {entry}\n" for entry in entries))
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(folder / "m.yaml")
+    return [
+        str(problem_lines(problem)[0]).removeprefix(f"{folder}/")
+        for problem in caught.value.problems
+    ]
+
+
+def test_an_id_twice_is_told_also_where_its_first_row_has_another_problem(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text(
+        "path,id,video_clip_length\na.mp4,one,x\nb.mp4,one,4\n", "utf-8"
+    )
+    table = "{table: t.csv, columns: {video_file: path}}"
+    assert problems_of(tmp_path, table) == [
+        't.csv:2: line 2, video_clip_length: must be a number, and is the text "x"',
+        f"t.csv:3: line 3, id: the id one is used already in {tmp_path}/t.csv line 2",
+    ]
+
+
+def test_a_tables_problems_name_it_from_where_the_user_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "lists").mkdir(parents=True)
+    pq.write_table(pa.table({"video_file": ["a\x07.mp4"]}), tmp_path / "in" / "lists" / "t.parquet")
+    write_manifest(tmp_path / "in", "  - table: lists/t.parquet\n")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ManifestError) as caught:
+        read_manifest("in/m.yaml")
+
+    (line,) = problem_lines(caught.value.problems[0])[:1]
+    assert line.startswith("in/lists/t.parquet:1: row 1, video_file: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("video_file;id\na.mp4;one\n", "t.csv has its cells separated by semicolons"),
+        ("path,id\na.mp4,one\n", "t.csv has no column video_file or video_url"),
+        (
+            'video_file,id\na.mp4,one\n"b.mp4,two\nc.mp4,three\n',
+            "t.csv is broken in the row of line 3: unexpected end of data",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_whole_table_is_told_once(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "t.csv").write_text(content, "utf-8")
+    assert problems_of(tmp_path, "table: t.csv") == [f"m.yaml:4:12: $.videos[0].table: {message}"]
