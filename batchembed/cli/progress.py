@@ -38,8 +38,9 @@ def listener_for(stream: TextIO) -> Iterator[Listener]:
 def started_line(event: Started) -> str:
     """The plan in one line, from what is known before anything is read."""
     return (
-        f"{event.videos} videos: {event.committed} committed before, {event.owed} owed, "
-        f"{event.unread} to be probed"
+        f"{event.videos} {'video' if event.videos == 1 else 'videos'}: "
+        f"{event.committed} committed before, {event.owed} to do, "
+        f"{event.unread} new {'file' if event.unread == 1 else 'files'} to look at"
     )
 
 
@@ -121,7 +122,7 @@ class Terminal:
         figures = Table.grid(padding=(0, 2))
         figures.add_row(
             ProgressBar(total=max(1, self._videos), completed=ended, width=30),
-            f"{ended}/{self._videos} videos",
+            f"{ended}/{self._videos} {'video' if self._videos == 1 else 'videos'}",
             f"{self._rows:,} segments",
             _left(carried, self._videos - ended, elapsed),
         )

@@ -44,9 +44,11 @@ def command(
     else:
         print_problems(found, as_json=False)
         submits = asked.manifest.on_limit_violation == "submit"
-        fate = "break a limit, left to the service" if submits else "would be rejected"
+        breaking = "breaks" if len(rejected) == 1 else "break"
+        fate = f"{breaking} a limit and would be submitted" if submits else "would be rejected"
+        many = len(asked.manifest.videos)
         click.echo(
-            f"{asked.manifest.name}: {len(asked.manifest.videos)} videos, the manifest is valid; "
+            f"{asked.manifest.name}: {many} {'video' if many == 1 else 'videos'}, the manifest is valid; "
             + ("not probed" if no_probe else f"{probed} probed, {len(rejected)} {fate}")
         )
     accepted = (

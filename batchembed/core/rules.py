@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from batchembed.core.model import Facts, Parameters
 from batchembed.core.problems import Reason
-from batchembed.core.segments import to_ms
+from batchembed.core.segments import SHORTEST_SEGMENT_MS, to_ms
 
 
 def window_breaches(parameters: Parameters) -> tuple[Reason, ...]:
@@ -62,12 +62,11 @@ def window_breaches_in(parameters: Parameters, facts: Facts) -> tuple[Reason, ..
                 f"before the end of the video at {duration:g} s",
                 value=start,
                 limit=latest,
-                hint=f"start at {latest:g} s or earlier"
-                if latest > 0
-                else f"shorten video_clip_length to less than {duration:g} s, or leave both offsets out",
+                hint=_room_for_a_clip(start, clip, duration),
             )
         )
-    if to_ms(end) > to_ms(duration):
+    # In a video shorter than one clip the end is past it for the same cause, which is told already.
+    if to_ms(end) > to_ms(duration) >= to_ms(clip):
         breaches.append(
             Reason(
                 code="parameter_invalid",
@@ -79,6 +78,16 @@ def window_breaches_in(parameters: Parameters, facts: Facts) -> tuple[Reason, ..
             )
         )
     return tuple(breaches)
+
+
+def _room_for_a_clip(start: float, clip: float, duration: float) -> str:
+    """What to do where no whole clip fits between `start` and the end of the video."""
+    if to_ms(duration) >= to_ms(clip):
+        return f"start at {round(duration - clip, 3):g} s or earlier"
+    room = round(duration - start, 3)
+    if to_ms(room) < SHORTEST_SEGMENT_MS:
+        return "leave both offsets out: the video is shorter than one clip"
+    return f"shorten video_clip_length to {room:g} s or less, or leave both offsets out"
 
 
 def options_absent(

@@ -24,6 +24,11 @@ _TYPES = {
 _CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{1,2}(?:\.\d+)?)")
 _UNITS = re.compile(r"(?:(\d+)h)?(?:(\d+)m(?:in)?)?(?:(\d+(?:\.\d+)?)s(?:ec)?)?")
 _MANY = 14
+#: Keys of the manifest that one might look for in a video.
+_TOP = {
+    "model_name": "one dataset, one model",
+    "engine": "one run, one engine",
+}
 
 
 class Fault(NamedTuple):
@@ -191,6 +196,8 @@ def _unknown_keys(path: Path, value: object, schema: Mapping[str, Any]) -> Itera
             continue
         near = closest(key, legal)
         hint = f"did you mean {near}?" if near else None
+        if key in _TOP:
+            hint = f"{key} goes at the top of the manifest: {_TOP[key]}"
         if hint is None and len(legal) <= _MANY:
             hint = f"the keys here are {', '.join(legal)}"
         yield Fault((*path, key), f"unknown key `{_short(key)}`", "unknown_key", hint, key=True)

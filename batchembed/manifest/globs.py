@@ -15,7 +15,7 @@ _ANY_FOLDERS = "**"
 OnError = Callable[[OSError], None]
 
 
-def matches(folder: str, pattern: str, exclude: Sequence[str], on_error: OnError) -> list[str]:
+def matches(folder: str, pattern: str, on_error: OnError) -> list[str]:
     """Files under `folder` that the pattern names, as paths like the pattern, sorted by bytes.
 
     `*` and `?` stay within a name; `**` is any number of folders. Hidden names match only where the
@@ -28,13 +28,17 @@ def matches(folder: str, pattern: str, exclude: Sequence[str], on_error: OnError
     wild = tuple(parts[plain:])
     walk = _Walk(deep=_ANY_FOLDERS in wild, levels=len(wild), on_error=on_error)
     hidden = any(segment.startswith(".") for segment in wild)
-    found = (
+    found = [
         posixpath.join(start, *names)
         for names in walk.files(posixpath.join(folder, start), hidden=hidden)
         if _fits(names, wild)
-    )
-    kept = (name for name in found if not any(_excludes(each, name) for each in exclude))
-    return sorted(kept, key=os.fsencode)
+    ]
+    return sorted(found, key=os.fsencode)
+
+
+def excluded(name: str, exclude: Sequence[str]) -> bool:
+    """Whether one of the patterns of `exclude` leaves the file out."""
+    return any(_excludes(pattern, name) for pattern in exclude)
 
 
 def _fits(names: Sequence[str], segments: Sequence[str]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 from batchembed.core.problems import ManifestError, Place, Problem
@@ -10,13 +11,14 @@ from batchembed.manifest.document import OVERRIDE, Document, Mark, Path, Value, 
 from batchembed.manifest.load import load_text
 
 _MARK = Mark(0, 0)
+_ITEM = re.compile(r"\[(\d{1,9})\]")
 
 
 def override(document: Document, overrides: Sequence[str]) -> Document:
     """The document with each `key=value` put in, in order.
 
-    The key is a dotted path, with numbers for the items of a list; the value is YAML. What can't
-    be put in becomes one of the document's problems; an unknown key is left to the schema.
+    The key is a dotted path, with numbers for the items of a list (`videos.0.id` or `videos[0].id`);
+    the value is YAML. What can't be put in becomes one of the document's problems; an unknown key is left to the schema.
     """
     for text in overrides:
         document = _override(document, text)
@@ -25,9 +27,10 @@ def override(document: Document, overrides: Sequence[str]) -> Document:
 
 def _override(document: Document, text: str) -> Document:
     key, equals, word = text.partition("=")
-    if not equals or not key or "" in key.split("."):
+    steps = _ITEM.sub(r".\1", key).split(".")
+    if not equals or "" in steps:
         return _refused(document, (), f"{text!r} is not key=value", "such as concurrency.workers=1")
-    path: Path = tuple(int(step) if step.isdecimal() else step for step in key.split("."))
+    path: Path = tuple(int(step) if step.isdecimal() else step for step in steps)
     try:
         value = load_text(word, OVERRIDE).value if word.strip() else None
     except ManifestError as error:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from batchembed.core.model import FileSource, Source, UrlSource, public_url
 from batchembed.core.problems import Place, Problem
 from batchembed.manifest.document import Document, Path, Value
-from batchembed.manifest.globs import matches
+from batchembed.manifest.globs import excluded, matches
 from batchembed.manifest.schema import PARAMETERS
 from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
 
@@ -121,6 +121,10 @@ def url_fault(url: str) -> str | None:
     return None
 
 
+def _all(files: int) -> str:
+    return "the only file" if files == 1 else f"all {files} files"
+
+
 def _is_plain(name: str) -> bool:
     """Whether a file's name is UTF-8 without control characters."""
     return not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in name)
@@ -203,13 +207,19 @@ class _Entry:
         refused = (
             [word for word in exclude if isinstance(word, str)] if isinstance(exclude, list) else []
         )
-        found = matches(self._folder, pattern, refused, errors.append)
+        matching = matches(self._folder, pattern, errors.append)
+        found = [name for name in matching if not excluded(name, refused)]
         for error in errors:
             message = f"the folder {os.fsdecode(error.filename)} can't be read: {error.strerror}"
             yield self._document.problem_at(place, message, code="glob_unreadable")
         if not found and not errors:
-            hint = "patterns are relative to the manifest's folder, and * stays within one folder"
             message = f"no file matches {pattern}"
+            hint = "patterns are relative to the manifest's folder, and * stays within one folder"
+            if matching:
+                message = f"exclude leaves out {_all(len(matching))} that {pattern} matches"
+                hint = "take a pattern out of exclude, or the entry out of the manifest"
+            elif "{" in pattern:
+                hint = "braces stand for themselves here: write one glob for each"
             yield self._document.problem_at(place, message, code="glob_empty", hint=hint)
         for name in found:
             source = self._file(name)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchembed.core.problems import ManifestError
-from batchembed.manifest.globs import matches
+from batchembed.manifest.globs import excluded, matches
 from batchembed.manifest.load import load
 from batchembed.manifest.render import problem_lines
 from batchembed.manifest.resolve import Resolved, read_manifest
@@ -29,9 +29,9 @@ def touch(folder: Path, *names: str) -> None:
 
 def found(folder: Path, pattern: str, *exclude: str) -> list[str]:
     errors: list[OSError] = []
-    names = matches(str(folder), pattern, exclude, errors.append)
+    names = matches(str(folder), pattern, errors.append)
     assert not errors
-    return names
+    return [name for name in names if not excluded(name, exclude)]
 
 
 def resolve(folder: Path, entry: str) -> Resolved:
@@ -212,3 +212,13 @@ def test_what_is_wrong_with_a_whole_table_is_told_once(
 ) -> None:
     (tmp_path / "t.csv").write_text(content, "utf-8")
     assert problems_of(tmp_path, "table: t.csv") == [f"m.yaml:4:12: $.videos[0].table: {message}"]
+
+
+def test_a_glob_without_a_file_says_why(tmp_path: Path) -> None:
+    touch(tmp_path, "v/a.mp4", "v/b.mp4")
+    (excludes,) = problems_of(tmp_path, "{glob: v/*, exclude: ['*.mp4']}")
+    assert excludes.endswith("exclude leaves out all 2 files that v/* matches")
+    write_manifest(tmp_path, "  - glob: 'v/*.{mp4,mov}'\n")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(tmp_path / "m.yaml")
+    assert "braces stand for themselves" in (caught.value.problems[0].hint or "")

@@ -30,7 +30,7 @@ def test_elsewhere_than_at_a_terminal_each_event_is_a_line() -> None:
         lines.notice(event)
 
     assert stream.getvalue().splitlines() == [
-        "4 videos: 1 committed before, 0 owed, 3 to be probed",
+        "4 videos: 1 committed before, 0 to do, 3 new files to look at",
         "a: processing task t1",
         "b: submitting",
         "c: 7 rows",
@@ -56,7 +56,7 @@ def test_a_terminal_shows_states_rate_time_left_and_the_last_failures() -> None:
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
 
-    assert said == ["4 videos: 1 committed before, 0 owed, 3 to be probed"]
+    assert said == ["4 videos: 1 committed before, 0 to do, 3 new files to look at"]
     assert "3/4 videos" in text
     assert "7 segments" in text
     assert "2.0 videos/min, 30 s left" in text
@@ -66,3 +66,24 @@ def test_a_terminal_shows_states_rate_time_left_and_the_last_failures() -> None:
     )
     assert "failed d\\x1b[2J: torn" in text
     assert "the service answered 429" in text
+
+
+def test_what_needs_no_service_says_nothing_of_the_time_left() -> None:
+    now: list[float] = [0.0]
+    said: list[str] = []
+    shown = Terminal(clock=lambda: now[0], say=said.append)
+    shown.notice(Started(videos=1, committed=0, owed=0, unread=1))
+    shown.notice(
+        Ended(video_id="e", outcome=Outcome.REJECTED, why="small", rows=0, duration_sec=None)
+    )
+    now[0] = 30.0
+
+    console = Console(file=io.StringIO(), width=120, force_terminal=False)
+    console.print(shown.render())
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+
+    assert said == ["1 video: 0 committed before, 0 to do, 1 new file to look at"]
+    assert "1/1 video " in text
+    assert "videos/min" not in text
+    assert "left" not in text

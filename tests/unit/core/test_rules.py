@@ -63,9 +63,11 @@ def test_a_window_lies_inside_the_video(start: float, end: float, fields: list[s
 
 
 def test_a_video_shorter_than_one_clip_is_not_told_to_start_earlier() -> None:
-    breach, _ = window_breaches_in(asking(0, 6), facts(4.004))
+    (breach,) = window_breaches_in(asking(0, 6), facts(4.004))
+    (shorter,) = window_breaches_in(asking(3, 9), facts(4.004))
 
-    assert "shorten video_clip_length" in (breach.hint or "")
+    assert breach.hint == "shorten video_clip_length to 4.004 s or less, or leave both offsets out"
+    assert shorter.hint == "leave both offsets out: the video is shorter than one clip"
 
 
 def test_a_short_video_without_offsets_breaks_no_rule() -> None:

@@ -16,6 +16,7 @@ TEXT = "engine: twelvelabs\nvideos:\n  - video_file: a.mp4\nconcurrency: {tasks:
         ("concurrency.tasks=5", ("concurrency", "tasks"), 5),
         ("polling.first_wait_s=0.5", ("polling", "first_wait_s"), 0.5),
         ("videos.0.id=x", ("videos", 0, "id"), "x"),
+        ("videos[0].id=x", ("videos", 0, "id"), "x"),
         (
             "defaults.video_embedding_scope=[clip, video]",
             ("defaults", "video_embedding_scope"),
