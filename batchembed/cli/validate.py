@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+from typing import NamedTuple
 
 import click
 
@@ -29,47 +30,61 @@ def command(
 ) -> int:
     """Check a manifest and, by probing, its videos; nothing is sent or written."""
     asked = read(manifest, overrides, engine)
-    rejected = [] if no_probe else _probe(asked)
-    found = [problem for problems in rejected for problem in problems]
+    told = [] if no_probe else _probe(asked)
+    rejected = [found.rejections for found in told if found.rejections]
+    submitted = [found.warnings for found in told if not found.rejections]
+    many = len(asked.manifest.videos)
     probed = sum(isinstance(video.source, FileSource) for video in asked.manifest.videos)
     if output_format == "json":
         print_json(
             {
-                "videos": len(asked.manifest.videos),
+                "videos": many,
                 "probed": 0 if no_probe else probed,
                 "problems": [],
-                "rejections": [problem_dict(problem) for problem in found],
+                "rejections": [problem_dict(each) for found in told for each in found.rejections],
+                "warnings": [problem_dict(each) for found in told for each in found.warnings],
             }
         )
     else:
-        print_problems(found, as_json=False)
-        submits = asked.manifest.on_limit_violation == "submit"
-        breaking = "breaks" if len(rejected) == 1 else "break"
-        fate = f"{breaking} a limit and would be submitted" if submits else "would be rejected"
-        many = len(asked.manifest.videos)
-        click.echo(
-            f"{asked.manifest.name}: {many} {'video' if many == 1 else 'videos'}, the manifest is valid; "
-            + ("not probed" if no_probe else f"{probed} probed, {len(rejected)} {fate}")
+        print_problems(
+            [each for found in told for each in (*found.rejections, *found.warnings)],
+            as_json=False,
         )
-    accepted = (
-        asked.manifest.on_rejected == "accept" or asked.manifest.on_limit_violation == "submit"
-    )
-    return ExitCode.INCOMPLETE if found and not accepted else ExitCode.OK
+        parts = [f"{probed} probed", f"{len(rejected)} would be rejected"]
+        if submitted:
+            breaking = "breaks" if len(submitted) == 1 else "break"
+            parts.append(f"{len(submitted)} {breaking} a limit and would be submitted")
+        click.echo(
+            f"{asked.manifest.name}: {many} {'video' if many == 1 else 'videos'}, "
+            f"the manifest is valid; {'not probed' if no_probe else ', '.join(parts)}"
+        )
+    accepted = asked.manifest.on_rejected == "accept"
+    return ExitCode.INCOMPLETE if rejected and not accepted else ExitCode.OK
 
 
-def _probe(asked: Read) -> list[tuple[Problem, ...]]:
-    """The problems of each video that has any."""
+class _Told(NamedTuple):
+    """What probing says of one video."""
 
-    def check(video: Video) -> tuple[Problem, ...]:
+    rejections: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def _probe(asked: Read) -> list[_Told]:
+    """What is said of each video of which there is something to say."""
+
+    def check(video: Video) -> _Told:
         if not isinstance(video.source, FileSource) or video.skip is not None:
-            return ()
+            return _Told((), ())
         told = surveyed(
             video,
             read_file(video.source.path, None, hashed=False),
             asked.manifest,
             asked.profile,
         )
-        return rejections(video, (*told.reasons, *told.warnings), asked.document)
+        return _Told(
+            rejections(video, told.reasons, asked.document),
+            rejections(video, told.warnings, asked.document),
+        )
 
     with concurrent.futures.ThreadPoolExecutor(asked.manifest.concurrency.probes) as pool:
-        return [problems for problems in pool.map(check, asked.manifest.videos) if problems]
+        return [told for told in pool.map(check, asked.manifest.videos) if any(told)]

@@ -16,6 +16,7 @@ from batchembed.core.model import FileSource, Source, UrlSource, public_url
 from batchembed.core.problems import Place, Problem
 from batchembed.manifest.document import Document, Path, Value
 from batchembed.manifest.globs import excluded, matches
+from batchembed.manifest.render import escaped
 from batchembed.manifest.schema import PARAMETERS
 from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
 
@@ -210,7 +211,8 @@ class _Entry:
         matching = matches(self._folder, pattern, errors.append)
         found = [name for name in matching if not excluded(name, refused)]
         for error in errors:
-            message = f"the folder {os.fsdecode(error.filename)} can't be read: {error.strerror}"
+            unread = escaped(os.fsdecode(error.filename))
+            message = f"the folder {unread} can't be read: {error.strerror}"
             yield self._document.problem_at(place, message, code="glob_unreadable")
         if not found and not errors:
             message = f"no file matches {pattern}"
