@@ -266,9 +266,12 @@ class _Reader:
 
     def _check_depth(self, mark: Mark, path: Path, depth: int) -> None:
         if depth > MAX_DEPTH:
-            message = f"lists and mappings are nested more than {MAX_DEPTH} deep"
-            self._say(path, mark, message, "too_deep", "a manifest needs six levels")
+            self._say_too_deep(path, mark)
             raise _Stop
+
+    def _say_too_deep(self, path: Path, mark: Mark) -> None:
+        message = f"lists and mappings are nested more than {MAX_DEPTH} deep"
+        self._say(path, mark, message, "too_deep", "a manifest needs six levels")
 
     def _refuse_features(self, event: yaml.Event, path: Path) -> None:
         anchor = getattr(event, "anchor", None)
@@ -291,6 +294,9 @@ class _Reader:
         line, column = self._within(error.problem_mark, error.context_mark)
         text = self._lines[line]
         what = (error.problem or "not YAML").removesuffix(" in this context")
+        if "nesting depth" in what:  # libyaml has a limit of its own since PyYAML 6.0.4
+            self._say_too_deep((), Mark(line + 1, column + 1))
+            return
         hint = _HINTS.get(what)
         if text[column : column + 1] == "\t":
             what, hint = "a tab can't indent or separate here", "use spaces"
