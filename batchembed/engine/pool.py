@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -39,15 +39,6 @@ class Expected:
     mtime_ns: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    path: str
-    plan: EmbedPlan
-    deadline_s: float
-    expect: Expected | None
-    future: Future[Embedded]
-
-
 class WorkerPool:
     """Embeds videos in processes of its own, in the order of submission. Threads may share it."""
 
@@ -69,15 +60,14 @@ class WorkerPool:
             raise ValueError(f"a pool of {workers} workers embeds nothing")
         self._memory_bytes = memory_bytes
         self._command = tuple(command or COMMAND)
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()  # guards the next three
+        self._lock = threading.Lock()  # guards the next two
         self._closed = False
         self._children: dict[int, Child] = {}
-        self._threads = [
-            threading.Thread(target=self._supervise, args=(slot,), name=f"worker-{slot}")
-            for slot in range(workers)
-        ]
-        self._started = False
+        self._slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(workers):
+            self._slots.put(slot)
+        # It starts a thread with the first work for it, and puts whatever ends work in its future.
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="worker")
 
     def submit(
         self, path: str, plan: EmbedPlan, *, deadline_s: float, expect: Expected | None = None
@@ -96,18 +86,10 @@ class WorkerPool:
         Raises:
             PoolClosedError: the pool is closed.
         """
-        future: Future[Embedded] = Future()
-        work = _Work(path=path, plan=plan, deadline_s=deadline_s, expect=expect, future=future)
         with self._lock:
             if self._closed:
                 raise PoolClosedError("the pool is closed: nothing more is embedded")
-            if not self._started:
-                # Not before there is work: an unused pool must not keep its process from ending.
-                self._started = True
-                for thread in self._threads:
-                    thread.start()
-            self._queue.put(work)
-        return future
+            return self._threads.submit(self._embed, path, plan, deadline_s, expect)
 
     def pids(self) -> tuple[int, ...]:
         """The processes there are."""
@@ -117,16 +99,12 @@ class WorkerPool:
     def close(self) -> None:
         """End every process, busy or not, and wait for them. What is left gets `PoolClosedError`."""
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                for _ in self._threads:
-                    self._queue.put(None)
+            self._closed = True
             for child in self._children.values():
                 child.kill()
-            started = self._started
-        if started:
-            for thread in self._threads:
-                thread.join()
+        self._threads.shutdown()
+        for slot in tuple(self._children):
+            self._dismiss(slot)
 
     def __enter__(self) -> Self:
         return self
@@ -139,37 +117,33 @@ class WorkerPool:
     ) -> None:
         self.close()
 
-    def _supervise(self, slot: int) -> None:
-        """The life of one slot: take work until there is no more."""
+    def _embed(
+        self, path: str, plan: EmbedPlan, deadline_s: float, expect: Expected | None
+    ) -> Embedded:
+        slot = self._slots.get()
         try:
-            while (work := self._queue.get()) is not None:
-                if work.future.set_running_or_notify_cancel():
-                    self._settle(slot, work)
+            return self._embed_in(slot, path, plan, deadline_s, expect)
+        except BaseException as error:
+            self._dismiss(slot)  # after any failure the next video gets a process of its own
+            if self._closed and isinstance(error, EmbedFailed):
+                raise PoolClosedError(
+                    "the pool was closed before the video was embedded"
+                ) from error
+            raise
         finally:
-            self._dismiss(slot)
+            self._slots.put(slot)
 
-    def _settle(self, slot: int, work: _Work) -> None:
+    def _embed_in(
+        self, slot: int, path: str, plan: EmbedPlan, deadline_s: float, expect: Expected | None
+    ) -> Embedded:
         try:
-            embedded = self._run(slot, work)
-        except (EmbedFailed, PoolClosedError) as error:
-            self._dismiss(slot)
-            closed = PoolClosedError("the pool was closed before the video was embedded")
-            work.future.set_exception(closed if self._closed else error)
-        except Exception as error:  # noqa: BLE001  a defect here must not leave its video waiting for ever
-            self._dismiss(slot)
-            work.future.set_exception(error)
-        else:
-            work.future.set_result(embedded)
-
-    def _run(self, slot: int, work: _Work) -> Embedded:
-        try:
-            with open_regular(work.path) as file:
+            with open_regular(path) as file:
                 before = _identity(file.fileno())
-                if work.expect is not None and before != work.expect:
-                    raise EmbedFailed(_changed(work.path, "since it was accepted"))
-                embedded = self._child(slot).embed(file.fileno(), work.plan, work.deadline_s)
+                if expect is not None and before != expect:
+                    raise EmbedFailed(_changed(path, "since it was accepted"))
+                embedded = self._child(slot).embed(file.fileno(), plan, deadline_s)
                 if _identity(file.fileno()) != before:
-                    raise EmbedFailed(_changed(work.path, "while it was embedded"))
+                    raise EmbedFailed(_changed(path, "while it was embedded"))
                 return embedded
         except UnreadableVideoError as error:
             raise EmbedFailed(error.reason) from error

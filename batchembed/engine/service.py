@@ -74,6 +74,8 @@ class Engine:
         for task in await asyncio.to_thread(self.tasks.processing):
             self._push(task)
         self._consumers = [asyncio.create_task(self._consume()) for _ in range(self._workers)]
+        for consumer in self._consumers:
+            consumer.add_done_callback(self._consumer_ended)
         return self
 
     async def __aexit__(
@@ -171,18 +173,17 @@ class Engine:
                 while not self._queue:
                     await self._waiting.wait()
                 *_, task = heapq.heappop(self._queue)
-            try:
-                await self._work(task)
-            except OSError as error:
-                # Its own folder, most likely a full disk: no task can end any more.
-                self.failure = StorageError(f"the engine's folder {self._folder}: {error}")
-                return
-            except BatchembedError as error:
-                self.failure = error
-                return
-            except Exception as error:  # noqa: BLE001  a defect ends the run; it must not be waited for
-                self.failure = BatchembedError(f"a defect of the engine: {error!r}")
-                return
+            await self._work(task)
+
+    def _consumer_ended(self, consumer: asyncio.Task[None]) -> None:
+        """A consumer ends by an error alone: most likely a full disk. Then no task can end any more."""
+        error = None if consumer.cancelled() else consumer.exception()
+        if isinstance(error, BatchembedError):
+            self.failure = error
+        elif isinstance(error, OSError):
+            self.failure = StorageError(f"the engine's folder {self._folder}: {error}")
+        elif error is not None:
+            self.failure = BatchembedError(f"a defect of the engine: {error!r}")
 
     async def _work(self, task: Task) -> None:
         file = await asyncio.to_thread(_as_created, task.source)

@@ -43,7 +43,8 @@ from batchembed.errors import (
     UsageLimitError,
 )
 from batchembed.media.identity import identify
-from batchembed.store.ledger import Ledger, LedgerThread
+from batchembed.store.ledger import Ledger
+from batchembed.store.ledger_thread import LedgerThread
 
 T = TypeVar("T")
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from batchembed.core.model import FileIdentity, Job, JobKey, Manifest, Profile, Video
-from batchembed.core.outcome import Outcome, VideoOutcome, exit_code, outcome_of
-from batchembed.core.problems import Reason
+from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
 from batchembed.dataset.publish import Dataset
@@ -23,17 +22,15 @@ from batchembed.runner.carry import Carried, Carrier, Service
 from batchembed.runner.foresee import foresee
 from batchembed.runner.listen import Ended, Listener, Moved, Published, Started, Warned
 from batchembed.runner.listing import side_files
+from batchembed.runner.outcomes import ended, not_ended, rejected
 from batchembed.runner.publication import Publication
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.home import Home
-from batchembed.store.ledger import KnownFile, Ledger, LedgerThread
+from batchembed.store.ledger import KnownFile, Ledger
+from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
 
 ServiceOpener: TypeAlias = Callable[[], AbstractAsyncContextManager[Service]]
-
-_NOT_ENDED = Reason(
-    code="stopped", message="the run ended before this video was looked at", hint="run again"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,10 +207,10 @@ class _Run:
             return
         found = await self._surveyor.survey(video)
         if found.job is None:
-            self._end(video, found, _rejected(found))
+            self._end(video, found, rejected(found))
             return
         carried = await asyncio.shield(self._carrying(video, found.job, found.identity))
-        self._end(video, found, _outcome(found, carried))
+        self._end(video, found, ended(found, carried))
 
     def _carrying(
         self, video: Video, job: Job, identity: FileIdentity | None
@@ -288,7 +285,7 @@ class _Run:
         """Make a record of what there is, if that differs from the last; the ledger follows."""
         setting, publication = self._setting, self._publication
         listed, kept = publication.listed(), publication.kept()
-        outcomes = publication.outcomes(_pending)
+        outcomes = publication.outcomes(not_ended)
         staged = publication.staged_jobs(listed)
         named = {spec.job_key for spec in (*listed, *kept)}
         files = side_files(
@@ -351,50 +348,3 @@ class _Run:
 def _gravity(error: BatchembedError) -> int:
     code = error.exit_code
     return PRECEDENCE.index(code) if code in PRECEDENCE else -1
-
-
-def _rejected(found: Surveyed) -> VideoOutcome:
-    return VideoOutcome(
-        video=found.video,
-        outcome=Outcome.REJECTED,
-        reasons=found.reasons,
-        warnings=found.warnings,
-        facts=found.facts,
-        options_absent=found.options_absent,
-    )
-
-
-def _outcome(found: Surveyed, carried: Carried) -> VideoOutcome:
-    entry, job = carried.entry, found.job
-    staged = entry is not None and entry.state in {State.STAGED, State.COMMITTED}
-    # What is staged is committed by the publish that carries this outcome.
-    outcome = Outcome.COMMITTED if staged else outcome_of(entry)
-    wanted = found.video.embedding_option
-    rows = () if entry is None or entry.staged is None else entry.staged.rows
-    if carried.pending is not None:
-        reasons: tuple[Reason, ...] = (carried.pending,)
-    else:
-        reasons = () if entry is None or entry.reason is None else (entry.reason,)
-    return VideoOutcome(
-        video=found.video,
-        outcome=outcome,
-        reasons=() if staged else reasons,
-        warnings=_warnings(found, entry, staged=staged),
-        facts=found.facts,
-        content=None if job is None else job.content,
-        job_key=None if job is None else job.job_key,
-        entry=entry,
-        rows=sum(n for option, n in rows if wanted is None or option in wanted) if staged else 0,
-        options_absent=found.options_absent,
-    )
-
-
-def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Reason, ...]:
-    """What a probe, the service and the checks found odd; nothing that failed the video anyway."""
-    told = (*found.warnings, *(entry.warnings if staged and entry is not None else ()))
-    failed = None if entry is None or entry.reason is None else entry.reason.code
-    return tuple(warning for warning in told if warning.code != failed)
-
-
-def _pending(video: Video) -> VideoOutcome:
-    return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(_NOT_ENDED,))

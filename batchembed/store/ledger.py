@@ -1,22 +1,16 @@
 """The ledger: the durable state of every job, and what is known of every file.
 
 SQLite with a rollback journal and `synchronous = EXTRA`: an acknowledged move survives a power
-cut, which WAL with `synchronous = NORMAL` does not. One connection, in one thread, commits all the
-moves that wait in one transaction; a caller goes on when its move is durable.
+cut, which WAL with `synchronous = NORMAL` does not.
 """
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import contextlib
-import queue
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol
 
 import msgspec
 
@@ -25,8 +19,6 @@ from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, Staged, State, require_allowed
 from batchembed.errors import LedgerError
 from batchembed.store.queries import migrations, queries
-
-T = TypeVar("T")
 
 APPLICATION_ID = 0x62_62_6C_31  # "bbl1"
 
@@ -248,90 +240,3 @@ def _known_file(row: tuple[Any, ...]) -> KnownFile:
         facts=facts,
         sha256=sha256,
     )
-
-
-class LedgerThread:
-    """A ledger in a thread of its own; use it as an async context manager.
-
-    Whatever calls wait when the thread turns to them share one transaction.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
-        self._opened: concurrent.futures.Future[None] = concurrent.futures.Future()
-
-    async def __aenter__(self) -> Self:
-        self._thread.start()
-        await asyncio.wrap_future(self._opened)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._calls.put(None)
-        await asyncio.to_thread(self._thread.join)
-
-    async def do(self, call: Callable[[Ledger], T]) -> T:
-        """Run `call` on the ledger; what it did is durable when this returns.
-
-        Raises:
-            LedgerError: it could not be made durable, and was not done.
-        """
-        asked = _Call(call)
-        self._calls.put(asked)
-        # A cancelled caller does not take its move back: the thread has it.
-        result: T = await asyncio.shield(asyncio.wrap_future(asked.future))
-        return result
-
-    def _serve(self) -> None:
-        try:
-            ledger = SqliteLedger(self._path)
-        except LedgerError as error:
-            self._opened.set_exception(error)
-            return
-        self._opened.set_result(None)
-        going = True
-        while going:
-            waiting = [self._calls.get()]
-            while not self._calls.empty():
-                waiting.append(self._calls.get())
-            going = None not in waiting
-            _serve_batch(ledger, [call for call in waiting if call is not None])
-        ledger.close()
-
-
-class _Call:
-    def __init__(self, call: Callable[[Ledger], Any]) -> None:
-        self.call = call
-        self.future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        self.result: Any = None
-        self.error: Exception | None = None
-
-    def run(self, ledger: Ledger) -> None:
-        try:
-            self.result = self.call(ledger)
-        except ValueError as error:  # a move that the table forbids: the caller's own defect
-            self.error = error
-
-    def answer(self) -> None:
-        if self.error is not None:
-            self.future.set_exception(self.error)
-        else:
-            self.future.set_result(self.result)
-
-
-def _serve_batch(ledger: SqliteLedger, calls: list[_Call]) -> None:
-    if not calls:
-        return
-    try:
-        ledger.batch([lambda call=call: call.run(ledger) for call in calls])  # type: ignore[misc]
-    except Exception as error:  # noqa: BLE001  whatever it was, every caller is told; none may hang
-        for call in calls:
-            call.error = error
-    for call in calls:
-        call.answer()

@@ -11,7 +11,8 @@ import pytest
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
-from batchembed.store.ledger import Ledger, LedgerThread, SqliteLedger
+from batchembed.store.ledger import Ledger, SqliteLedger
+from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
 
 
@@ -56,6 +57,48 @@ def test_a_defect_in_one_call_is_its_callers_alone(tmp_path: Path) -> None:
             assert set(await ledger.do(lambda opened: opened.entries())) == {"k"}
 
     asyncio.run(work())
+
+
+def test_a_batch_that_cannot_be_made_durable_is_told_to_all_its_callers(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+
+    async def work() -> list[object]:
+        async with LedgerThread(path) as ledger:
+            await ledger.do(lambda opened: opened.add(JobKey("k"), now=1.0))
+            other = sqlite3.connect(path, isolation_level=None)
+            other.execute("DROP TABLE entries")
+            other.close()
+            return await asyncio.gather(
+                *(ledger.do(lambda opened: opened.add(JobKey("x"), now=1.0)) for _ in range(3)),
+                return_exceptions=True,
+            )
+
+    assert [type(answer) for answer in asyncio.run(work())] == [LedgerError] * 3
+
+
+def test_nothing_waits_for_a_ledger_that_is_closed(tmp_path: Path) -> None:
+    async def work() -> None:
+        ledger = LedgerThread(tmp_path / "ledger.sqlite")
+        async with ledger:
+            pass
+        with pytest.raises(LedgerError, match="no longer open"):
+            await ledger.do(lambda opened: opened.entries())
+
+    asyncio.run(work())
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_ends_the_thread_and_leaves_nobody_waiting(tmp_path: Path) -> None:
+    def defect(_: Ledger) -> None:
+        raise TypeError("a defect")
+
+    async def work() -> list[object]:
+        async with LedgerThread(tmp_path / "ledger.sqlite") as ledger:
+            return await asyncio.gather(
+                *(ledger.do(defect) for _ in range(3)), return_exceptions=True
+            )
+
+    assert [type(answer) for answer in asyncio.run(work())] == [LedgerError] * 3
 
 
 def test_the_file_is_durable_and_says_whose_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,64 @@
+"""How each video of a run ended, from what was surveyed and how far its job was carried."""
+
+from __future__ import annotations
+
+from batchembed.core.model import Video
+from batchembed.core.outcome import Outcome, VideoOutcome, outcome_of
+from batchembed.core.problems import Reason
+from batchembed.core.states import Entry, State
+from batchembed.runner.carry import Carried
+from batchembed.runner.survey import Surveyed
+
+_NOT_ENDED = Reason(
+    code="stopped", message="the run ended before this video was looked at", hint="run again"
+)
+
+
+def rejected(found: Surveyed) -> VideoOutcome:
+    """A video that has reasons not to be sent."""
+    return VideoOutcome(
+        video=found.video,
+        outcome=Outcome.REJECTED,
+        reasons=found.reasons,
+        warnings=found.warnings,
+        facts=found.facts,
+        options_absent=found.options_absent,
+    )
+
+
+def ended(found: Surveyed, carried: Carried) -> VideoOutcome:
+    """A video whose job this run carried as far as it goes."""
+    entry, job = carried.entry, found.job
+    staged = entry is not None and entry.state in {State.STAGED, State.COMMITTED}
+    # What is staged is committed by the publish that carries this outcome.
+    outcome = Outcome.COMMITTED if staged else outcome_of(entry)
+    wanted = found.video.embedding_option
+    rows = () if entry is None or entry.staged is None else entry.staged.rows
+    if carried.pending is not None:
+        reasons: tuple[Reason, ...] = (carried.pending,)
+    else:
+        reasons = () if entry is None or entry.reason is None else (entry.reason,)
+    return VideoOutcome(
+        video=found.video,
+        outcome=outcome,
+        reasons=() if staged else reasons,
+        warnings=_warnings(found, entry, staged=staged),
+        facts=found.facts,
+        content=None if job is None else job.content,
+        job_key=None if job is None else job.job_key,
+        entry=entry,
+        rows=sum(n for option, n in rows if wanted is None or option in wanted) if staged else 0,
+        options_absent=found.options_absent,
+    )
+
+
+def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Reason, ...]:
+    """What a probe, the service and the checks found odd; nothing that failed the video anyway."""
+    told = (*found.warnings, *(entry.warnings if staged and entry is not None else ()))
+    failed = None if entry is None or entry.reason is None else entry.reason.code
+    return tuple(warning for warning in told if warning.code != failed)
+
+
+def not_ended(video: Video) -> VideoOutcome:
+    """A video that the run did not come to."""
+    return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(_NOT_ENDED,))
