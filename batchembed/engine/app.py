@@ -30,7 +30,7 @@ from batchembed.api.models import (
     VideoSegment,
 )
 from batchembed.core.problems import Reason
-from batchembed.engine.faults import Fault
+from batchembed.engine.refusal import Refusal
 from batchembed.engine.service import Engine
 from batchembed.engine.tasks import Task
 from batchembed.errors import StorageError
@@ -50,7 +50,7 @@ def build_app(engine: Engine) -> Starlette:
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}/status", api.status, methods=["GET"]),
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}", api.retrieve, methods=["GET"]),
     ]
-    handlers = {Fault: _refuse, HTTPException: _no_route, StorageError: _in_trouble}
+    handlers = {Refusal: _refuse, HTTPException: _no_route, StorageError: _in_trouble}
     return Starlette(routes=routes, exception_handlers=handlers)
 
 
@@ -61,7 +61,7 @@ class _Endpoints:
     async def create(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "")
         if not kind.startswith("multipart/form-data"):
-            raise Fault(400, "parameter_invalid", "The request must be multipart/form-data.")
+            raise Refusal(400, "parameter_invalid", "The request must be multipart/form-data.")
         async with request.form(max_files=1, max_fields=16) as parts:
             fields = tuple(
                 (name, value) for name, value in parts.multi_items() if isinstance(value, str)
@@ -73,7 +73,7 @@ class _Endpoints:
             ]
             stray = [name for name, _ in files if name != "video_file"]
             if stray:
-                raise Fault(400, "parameter_unknown", f"The {stray[0]} parameter is unknown.")
+                raise Refusal(400, "parameter_unknown", f"The {stray[0]} parameter is unknown.")
             upload = (
                 Upload(file=files[0][1].file, filename=files[0][1].filename or "upload")
                 if files
@@ -102,7 +102,7 @@ class _Endpoints:
         for option in wanted:
             if option not in _OPTIONS:
                 known = ", ".join(_OPTIONS)
-                raise Fault(
+                raise Refusal(
                     400,
                     "parameter_invalid",
                     f"The embedding_option parameter is invalid. It is one of: {known}",
@@ -131,7 +131,7 @@ class _Endpoints:
         result = self._engine.tasks.result(task)
         for option in wanted:
             if all(segment.embedding_option != option for segment in result.segments):
-                raise Fault(
+                raise Refusal(
                     404,
                     "embed_no_embeddings_found",
                     f"The video has no embeddings for embedding_option '{option}'",
@@ -152,7 +152,7 @@ class _Endpoints:
         query = request.query_params
         status = query.get("status")
         if status is not None and status not in _STATUSES:
-            raise Fault(400, "parameter_invalid", "The status parameter is invalid.")
+            raise Refusal(400, "parameter_invalid", "The status parameter is invalid.")
         page = _count(query.get("page"), "page", default=1, most=1 << 40)
         limit = _count(query.get("page_limit"), "page_limit", default=10, most=_MAX_PAGE)
         found = await asyncio.to_thread(
@@ -184,30 +184,30 @@ def answer(body: msgspec.Struct, status_code: int = 200) -> Response:
     )
 
 
-def refusal(fault: Fault) -> Response:
-    """A fault as the API's error object."""
+def refused(refusal: Refusal) -> Response:
+    """A refusal as the API's error object."""
     return Response(
-        msgspec.json.encode(fault.body()),
-        status_code=fault.status_code,
+        msgspec.json.encode(refusal.body()),
+        status_code=refusal.status_code,
         media_type="application/json",
     )
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
-    if not isinstance(error, Fault):
+    if not isinstance(error, Refusal):
         raise error
-    return refusal(error)
+    return refused(error)
 
 
 async def _no_route(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     code = "parameter_invalid" if error.status_code == 400 else "resource_not_exist"
-    return refusal(Fault(error.status_code, code, error.detail))
+    return refused(Refusal(error.status_code, code, error.detail))
 
 
 async def _in_trouble(_request: Request, error: Exception) -> Response:
-    return refusal(Fault(500, "internal_server_error", str(error)))
+    return refused(Refusal(500, "internal_server_error", str(error)))
 
 
 def _metadata(task: Task) -> VideoEmbeddingMetadata:
@@ -241,7 +241,7 @@ def _count(text: str | None, name: str, *, default: int, most: int) -> int:
     if text is None:
         return default
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise Fault(400, "parameter_invalid", f"The {name} parameter is invalid.")
+        raise Refusal(400, "parameter_invalid", f"The {name} parameter is invalid.")
     return int(text)
 
 
@@ -250,7 +250,7 @@ def _time(text: str | None, name: str) -> float | None:
     try:
         moment = None if text is None else parse(text)
     except ValueError:
-        raise Fault(400, "parameter_invalid", f"The {name} parameter is invalid.") from None
+        raise Refusal(400, "parameter_invalid", f"The {name} parameter is invalid.") from None
     if moment is None:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

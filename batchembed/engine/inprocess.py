@@ -9,8 +9,8 @@ from __future__ import annotations
 import httpx
 
 from batchembed.api.models import FORM_EXTENSION, CreateForm, TasksCreateResponse
-from batchembed.engine.app import answer, build_app, refusal
-from batchembed.engine.faults import Fault
+from batchembed.engine.app import answer, build_app, refused
+from batchembed.engine.refusal import Refusal
 from batchembed.engine.service import Engine
 
 #: A host that exists nowhere: requests never leave the process.
@@ -38,6 +38,6 @@ class InProcessTransport(httpx.AsyncBaseTransport):
         try:
             task = await self._engine.create(form, request.headers.get("idempotency-key"))
             made = answer(TasksCreateResponse(id=task.task_id))
-        except Fault as fault:
-            made = refusal(fault)
+        except Refusal as refusal:
+            made = refused(refusal)
         return httpx.Response(made.status_code, headers=made.headers, content=bytes(made.body))

@@ -15,7 +15,7 @@ from batchembed.api.models import CreateForm
 from batchembed.core.keys import digest
 from batchembed.core.model import Parameters
 from batchembed.core.rules import window_breaches
-from batchembed.engine.faults import Fault
+from batchembed.engine.refusal import Refusal
 
 MODEL_NAME = "local-v1"
 
@@ -48,11 +48,11 @@ def read_form(form: CreateForm) -> CreateRequest:
     """Check a form.
 
     Raises:
-        Fault: 400 with the document's code and message.
+        Refusal: 400 with the document's code and message.
     """
     unknown = sorted({name for name, _ in form.fields} - _KNOWN)
     if unknown:
-        raise Fault(400, "parameter_unknown", f"The {unknown[0]} parameter is unknown.")
+        raise Refusal(400, "parameter_unknown", f"The {unknown[0]} parameter is unknown.")
     values = _values(form)
     model_name = values.pop("model_name", None)
     if model_name is None:
@@ -74,7 +74,7 @@ def read_form(form: CreateForm) -> CreateRequest:
         video_end_offset_sec=values.get("video_end_offset_sec"),
     )
     for reason in window_breaches(parameters):
-        raise Fault(400, reason.code, reason.message)
+        raise Refusal(400, reason.code, reason.message)
     return CreateRequest(parameters=parameters)
 
 
@@ -110,7 +110,7 @@ def _require_schema(values: Mapping[str, Any]) -> None:
         name = str(error.absolute_path[0])
         said = error.schema.get("x-messages", {}).get(error.validator)
         if said is not None:
-            raise Fault(400, "parameter_invalid", said)
+            raise Refusal(400, "parameter_invalid", said)
         raise _invalid(name, error.schema.get("x-hint", error.message))
 
 
@@ -129,11 +129,11 @@ def _default(name: str) -> Any:  # noqa: ANN401  the schema's own value
     return _parameters_schema()["properties"][name]["default"]
 
 
-def _invalid(name: str, why: str) -> Fault:
-    return Fault(400, "parameter_invalid", f"The {name} parameter is invalid. {why}")
+def _invalid(name: str, why: str) -> Refusal:
+    return Refusal(400, "parameter_invalid", f"The {name} parameter is invalid. {why}")
 
 
-def _not_provided(name: str) -> Fault:
-    return Fault(
+def _not_provided(name: str) -> Refusal:
+    return Refusal(
         400, "parameter_not_provided", f"The {name} parameter is required but was not provided."
     )

@@ -20,8 +20,8 @@ from batchembed.api.models import CreateForm, Upload
 from batchembed.core.model import Facts, FileIdentity, Parameters
 from batchembed.core.problems import Reason
 from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.faults import Fault
 from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
+from batchembed.engine.refusal import Refusal
 from batchembed.engine.requests import MODEL_NAME, read_form
 from batchembed.engine.tasks import SourceFile, Task, TaskTable
 from batchembed.errors import BatchembedError, StorageError
@@ -94,17 +94,17 @@ class Engine:
         """Check a create and make its task, durable when this returns.
 
         Raises:
-            Fault: the request is refused, with the document's code.
+            Refusal: the request is refused, with the document's code.
             StorageError: the engine's folder can't be written.
         """
         request = read_form(form)
         upload = form.upload
         if upload is None:  # read_form refuses it; mypy can't know
-            raise Fault(400, "parameter_not_provided", "The video_file parameter is required.")
+            raise Refusal(400, "parameter_not_provided", "The video_file parameter is required.")
         try:
             source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
         except UnreadableVideoError as error:
-            raise Fault(400, error.reason.code, error.reason.message) from error
+            raise Refusal(400, error.reason.code, error.reason.message) from error
         except OSError as error:
             raise StorageError(f"the engine's folder {self._folder}: {error}") from error
         task = Task(
@@ -120,7 +120,7 @@ class Engine:
         )
         try:
             task, new = await asyncio.to_thread(self.tasks.add, task)
-        except Fault:
+        except Refusal:
             self._discard(source)
             raise
         if not new:
@@ -146,7 +146,7 @@ class Engine:
         )
         if isinstance(facts, Reason) or refusals:
             self._discard(source)
-            raise Fault(400, refusals[0].code, "; ".join(reason.message for reason in refusals))
+            raise Refusal(400, refusals[0].code, "; ".join(reason.message for reason in refusals))
         return source, facts
 
     def _spool(self, file: BinaryIO) -> str:

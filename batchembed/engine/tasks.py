@@ -16,7 +16,7 @@ import numpy as np
 from batchembed.core.model import FileIdentity, Parameters, TaskId
 from batchembed.core.problems import Reason
 from batchembed.engine.embed import Embedded, EmbeddedSegment
-from batchembed.engine.faults import Fault, unknown_task
+from batchembed.engine.refusal import Refusal, unknown_task
 from batchembed.errors import LedgerError
 
 _SCHEMA = """
@@ -124,7 +124,7 @@ class TaskTable:
             The task, and whether it is new.
 
         Raises:
-            Fault: 422, the key came before with another request.
+            Refusal: 422, the key came before with another request.
         """
         with self._transaction() as db:
             if task.idempotency_key is not None:
@@ -134,7 +134,7 @@ class TaskTable:
                 if row is not None:
                     before = _task(row)
                     if before.request_digest != task.request_digest:
-                        raise Fault(
+                        raise Refusal(
                             422,
                             "idempotency_key_reused",
                             "This Idempotency-Key came before with other parameters or content",
@@ -151,7 +151,7 @@ class TaskTable:
         """The task of this id.
 
         Raises:
-            Fault: 404, there is none.
+            Refusal: 404, there is none.
         """
         with self._transaction() as db:
             row = db.execute("SELECT task FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
@@ -241,7 +241,7 @@ class TaskTable:
         """The result of a ready task.
 
         Raises:
-            Fault: 404, it is no longer there.
+            Refusal: 404, it is no longer there.
         """
         try:
             content = (self._results / f"{task.task_id}.msgpack").read_bytes()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TypedDict
 
 
-class FaultBody(TypedDict):
+class RefusalBody(TypedDict):
     """The error object of the wire."""
 
     code: str
     message: str
 
 
-class Fault(Exception):  # noqa: N818  it becomes an answer, not a failure of the engine
+class Refusal(Exception):  # noqa: N818  it becomes an answer, not a failure of the engine
     """Refuses a request. `code` and `message` are the document's where it has them."""
 
     def __init__(self, status_code: int, code: str, message: str) -> None:
@@ -20,13 +20,13 @@ class Fault(Exception):  # noqa: N818  it becomes an answer, not a failure of th
         self.code = code
         super().__init__(message)
 
-    def body(self) -> FaultBody:
+    def body(self) -> RefusalBody:
         """What the answer carries."""
         return {"code": self.code, "message": str(self)}
 
 
-def unknown_task(task_id: str) -> Fault:
+def unknown_task(task_id: str) -> Refusal:
     """The answer to an id that is not, or no longer, known."""
-    return Fault(
+    return Refusal(
         404, "resource_not_exist", f"Resource with id {task_id} does not exist in embed_tasks"
     )
