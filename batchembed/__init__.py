@@ -6,13 +6,18 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from batchembed.api.client import AsyncTasksClient
+    from batchembed.api.async_tasks_client import AsyncTasksClient
+    from batchembed.api.client import AsyncClient, Client
+    from batchembed.api.tasks_client import TasksClient
     from batchembed.dataset.read import open_dataset
 
-__all__ = ["AsyncTasksClient", "open_dataset"]
+__all__ = ["AsyncClient", "AsyncTasksClient", "Client", "TasksClient", "open_dataset"]
 
 _HOMES = {
-    "AsyncTasksClient": "batchembed.api.client",
+    "AsyncClient": "batchembed.api.client",
+    "AsyncTasksClient": "batchembed.api.async_tasks_client",
+    "Client": "batchembed.api.client",
+    "TasksClient": "batchembed.api.tasks_client",
     "open_dataset": "batchembed.dataset.read",
 }
 

@@ -4,13 +4,16 @@ A video's failure is data (`batchembed.core.outcome`); only what ends a run is a
 
 BatchembedError                 exit 1
 ├── UsageError                  exit 2    the command line, or a missing extra
+│   └── ArgumentError                     an argument of a call that can't be right; a ValueError
 ├── ManifestError               exit 65   the manifest is wrong; in core.problems, with every problem
 ├── InputMissingError           exit 66   manifest, table, or what a glob should match
 ├── ServiceError                exit 69   no usable answer from the service
 │   ├── ApiConnectionError                no connection, or it broke
+│   │   └── NotSentError                  no connection: nothing has left
 │   ├── ApiTimeoutError                   no answer, or no terminal status, in time
 │   ├── SubmissionUnknown                 a create may or may not have been accepted
 │   ├── AnswerError                       an answer that can't be read as the API's
+│   │   └── AnswerTooLargeError
 │   └── ApiError                          an answer with an error status
 │       ├── BadRequestError        400
 │       ├── AuthenticationError    401, 403              exit 77
@@ -20,6 +23,7 @@ BatchembedError                 exit 1
 │       ├── UsageLimitError        usage_limit_exceeded  exit 75
 │       └── ServerError            5xx
 ├── TaskFailedError             exit 3    a task that the server gave up
+├── VideoChangedError           exit 3    a file that changed while it was uploaded
 ├── OutputRefusedError          exit 73   the output can't be created, or is something else
 ├── StorageError                exit 74   ledger, staging or dataset: I/O error, or damage
 │   ├── LedgerError
@@ -32,6 +36,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 class ExitCode(enum.IntEnum):
@@ -91,6 +96,10 @@ class UsageError(BatchembedError):
     exit_code = ExitCode.USAGE
 
 
+class ArgumentError(UsageError, ValueError):
+    """An argument that can't be right: nothing was sent."""
+
+
 class InputMissingError(BatchembedError):
     """The manifest or one of its tables can't be opened."""
 
@@ -142,6 +151,23 @@ class TaskFailedError(BatchembedError):
         super().__init__(f"task {task_id} failed: {reason or 'the service gives no reason'}")
 
 
+class VideoChangedError(BatchembedError):
+    """A file changed while it was uploaded: what its task embeds is neither version of it.
+
+    Attributes:
+        task_id: the task that was made of it.
+    """
+
+    exit_code = ExitCode.INCOMPLETE
+
+    def __init__(self, filename: str, task_id: str | None) -> None:
+        self.task_id = task_id
+        super().__init__(
+            f"{filename} changed while it was uploaded: task {task_id} embeds what was sent, "
+            "not the file as it is; create another once it is written"
+        )
+
+
 class ServiceError(BatchembedError):
     """The service gave no usable answer."""
 
@@ -152,24 +178,56 @@ class ApiConnectionError(ServiceError):
     """No connection could be made, or it broke. Nothing is known to have been accepted."""
 
 
+class NotSentError(ApiConnectionError):
+    """No connection could be made: nothing has left, so nothing was accepted."""
+
+
 class ApiTimeoutError(ServiceError):
     """The answer, or a terminal status, did not come in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submitted:
+    """What a lost create had sent: by this its task is found in the service's listing.
+
+    `since` is a moment before it left, in seconds since 1970 of this machine's clock.
+    """
+
+    model_name: str
+    input_filename: str | None
+    input_url: str | None = field(repr=False)  #: it may be signed
+    idempotency_key: str
+    since: float
 
 
 class SubmissionUnknown(ServiceError):  # noqa: N818  the state's own name: it is not known to be an error
     """A create was sent and its answer was lost: the task may exist. Look for it before sending again.
 
     Attributes:
-        idempotency_key: the key that the request carried, if any.
+        submitted: what to look for in the listing.
     """
 
-    def __init__(self, message: str, *, idempotency_key: str | None = None) -> None:
-        self.idempotency_key = idempotency_key
+    def __init__(self, message: str, *, submitted: Submitted | None = None) -> None:
+        self.submitted = submitted
         super().__init__(message)
 
 
 class AnswerError(ServiceError):
     """An answer came that can't be read as the API's: broken JSON, wrong types, too large."""
+
+
+class AnswerTooLargeError(AnswerError):
+    """An answer is larger than any that the API gives; it was not read to its end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateLimits:
+    """What an answer's X-RateLimit headers say; `reset_at` is in seconds since 1970."""
+
+    limit: int | None = None
+    remaining: int | None = None
+    used: int | None = None
+    reset_at: float | None = None
 
 
 class ApiError(ServiceError):
@@ -181,6 +239,7 @@ class ApiError(ServiceError):
         body: the parsed JSON, or the text, or None when empty.
         code: the API's own error code, such as `parameter_invalid`; None if it gave none.
         retry_after_s: seconds the service asks to wait, if it does.
+        limits: what its X-RateLimit headers say, if it sent any.
     """
 
     def __init__(
@@ -192,6 +251,7 @@ class ApiError(ServiceError):
         code: str | None = None,
         message: str | None = None,
         retry_after_s: float | None = None,
+        limits: RateLimits | None = None,
     ) -> None:
         self.status_code = status_code
         self.headers = dict(headers or {})
@@ -199,6 +259,7 @@ class ApiError(ServiceError):
         self.code = code
         self.server_message = message
         self.retry_after_s = retry_after_s
+        self.limits = limits
         words = ": ".join(part for part in (code, message) if part)
         super().__init__(f"the service answered {status_code}" + (f" {words}" if words else ""))
 
@@ -225,6 +286,11 @@ class RateLimitError(ApiError):
     """429: too many requests or minutes of video; `retry_after_s` says how long to wait."""
 
     exit_code = ExitCode.AGAIN
+
+    @property
+    def retry_after(self) -> float | None:
+        """`retry_after_s`, under the header's own name."""
+        return self.retry_after_s
 
 
 class UsageLimitError(ApiError):

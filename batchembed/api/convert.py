@@ -12,16 +12,20 @@ import msgspec
 
 from batchembed.core.redact import redacted
 from batchembed.errors import (
+    AnswerError,
     ApiConnectionError,
     ApiError,
     ApiTimeoutError,
     AuthenticationError,
     BadRequestError,
     NotFoundError,
+    NotSentError,
     PayloadTooLargeError,
     RateLimitError,
+    RateLimits,
     ServerError,
     SubmissionUnknown,
+    Submitted,
     UsageLimitError,
 )
 
@@ -72,6 +76,7 @@ def error_of(
         code=code,
         message=None if said is None else redacted(said, *secrets),
         retry_after_s=retry_after_s(lowered),
+        limits=rate_limits(lowered),
     )
 
 
@@ -107,12 +112,12 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (until - now).total_seconds())
 
 
-def _number(value: str | None) -> float | None:
+def _number(value: str | None, most: float = 1e9) -> float | None:
     try:
         number = float(value) if value is not None else None
     except ValueError:
         return None
-    return number if number is not None and 0 <= number < 1e9 else None
+    return number if number is not None and 0 <= number < most else None
 
 
 def _moment(value: str | None) -> datetime | None:
@@ -125,22 +130,67 @@ def _moment(value: str | None) -> datetime | None:
     return moment
 
 
-@contextlib.contextmanager
-def translating(what: str, *, submission: bool = False) -> Iterator[None]:
-    """Turn httpx's exceptions into ours; none of them leaves the package.
+def rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
+    """What the X-RateLimit headers say: those of the documents until 2025, and those since."""
 
-    With `submission`, a break after the request may have left is `SubmissionUnknown`.
+    def told(name: str) -> float | None:
+        now, before = (f"x-ratelimit-request-{name}", f"x-ratelimit-{name}")
+        return _number(headers.get(now, headers.get(before)), most=1e12)
+
+    limit, remaining, used, reset = map(told, ("limit", "remaining", "used", "reset"))
+    if limit is remaining is used is reset is None:
+        return None
+    return RateLimits(
+        limit=_whole(limit), remaining=_whole(remaining), used=_whole(used), reset_at=reset
+    )
+
+
+def _whole(number: float | None) -> int | None:
+    return None if number is None else int(number)
+
+
+@contextlib.contextmanager
+def translating(what: str, submitted: Submitted | None = None) -> Iterator[None]:
+    """Turn what goes wrong inside into our errors; none of httpx's leaves the package.
+
+    Args:
+        what: is done.
+        submitted: of a create. What breaks after it may have left, and every answer that leaves
+            open whether a task was made, is `SubmissionUnknown`.
     """
+    try:
+        with _ours(what):
+            yield
+    except ApiError as error:
+        if submitted is None or not _leaves_open(error):
+            raise
+        raise _unknown(error, submitted) from error
+    except NotSentError:
+        raise
+    except (ApiConnectionError, ApiTimeoutError, AnswerError) as error:
+        if submitted is None:
+            raise
+        raise _unknown(error, submitted) from error
+
+
+def _leaves_open(error: ApiError) -> bool:
+    """Whether a create answered so may have made a task: a proxy's words, or a request half done."""
+    return isinstance(error, ServerError) or error.status_code in {408, 409}
+
+
+def _unknown(error: Exception, submitted: Submitted) -> SubmissionUnknown:
+    return SubmissionUnknown(f"{error}; a task may have been created", submitted=submitted)
+
+
+@contextlib.contextmanager
+def _ours(what: str) -> Iterator[None]:
     try:
         yield
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-        raise ApiConnectionError(f"{what}: no connection: {_words(error)}") from error
+        raise NotSentError(f"{what}: no connection: {_words(error)}") from error
     except (httpx.TransportError, httpx.DecodingError, httpx.StreamError) as error:
-        message = f"{what}: {_words(error)}"
-        if submission:
-            raise SubmissionUnknown(f"{message}; a task may have been created") from error
         kind = ApiTimeoutError if isinstance(error, httpx.TimeoutException) else ApiConnectionError
-        raise kind(message) from error
+        raise kind(f"{what}: {_words(error)}") from error
 
 
 def _words(error: Exception) -> str:

@@ -131,6 +131,8 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     content_type: str = "application/octet-stream"
     path: str | None = None
     sha256: str | None = None
+    headers: dict[str, str] = {}  #: of its part, besides what every part has
+    owned: bool = False  #: opened here, so closed here
 
 
 class CreateForm(msgspec.Struct, frozen=True, kw_only=True):

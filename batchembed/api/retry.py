@@ -7,24 +7,30 @@ bounded, take their sleep from the caller, and honour what the server asks.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import tenacity
 
 from batchembed.errors import (
     AnswerError,
+    AnswerTooLargeError,
     ApiConnectionError,
     ApiError,
     ApiTimeoutError,
+    NotSentError,
     RateLimitError,
     ServerError,
 )
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
+BlockingSleep = Callable[[float], None]
 
+#: What a client without an event loop sleeps with.
+blocking_sleep: BlockingSleep = tenacity.nap.sleep
 #: Statuses, besides 429 and 5xx, that pass by themselves.
 _PASSING = frozenset({408, 409, 425})
 
@@ -40,6 +46,10 @@ class RetryPolicy:
     #: A server that asks for more is not slept out: its error is raised.
     longest_retry_after_s: float = 60.0
 
+    def at_most(self, retries: int | None) -> RetryPolicy:
+        """The same with so many attempts after the first; None changes nothing."""
+        return self if retries is None else replace(self, attempts=max(0, retries) + 1)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PollPolicy:
@@ -48,18 +58,62 @@ class PollPolicy:
     first_wait_s: float = 5.0
     longest_wait_s: float = 5.0
     deadline_s: float | None = None
+    #: A server that asks for more is not slept out: its error is raised.
+    longest_retry_after_s: float = 300.0
+
+
+class RetryBudget:
+    """What the retries of one client may cost together: a server in trouble is not hammered.
+
+    In a full outage a client sends `capacity / cost` requests more than it has calls. Figures after
+    the standard retry mode of the AWS SDKs. Threads may share it.
+    """
+
+    def __init__(
+        self, *, capacity: float = 100.0, cost: float = 5.0, timeout_cost: float = 10.0
+    ) -> None:
+        self._capacity = capacity
+        self._left = capacity
+        self._cost = cost
+        self._timeout_cost = timeout_cost
+        self._lock = threading.Lock()
+
+    def spend(self, error: BaseException | None) -> bool:
+        """Pay for a retry after `error`; False where that can't be afforded."""
+        cost = self._timeout_cost if isinstance(error, ApiTimeoutError) else self._cost
+        with self._lock:
+            if cost > self._left:
+                return False
+            self._left -= cost
+            return True
+
+    def earn(self) -> None:
+        """A request was answered: give a retry back."""
+        with self._lock:
+            self._left = min(self._capacity, self._left + self._cost)
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether a GET that failed so is worth repeating."""
     if isinstance(error, ApiError):
         return isinstance(error, (RateLimitError, ServerError)) or error.status_code in _PASSING
-    return isinstance(error, (ApiConnectionError, ApiTimeoutError, AnswerError))
+    return isinstance(error, (ApiConnectionError, ApiTimeoutError, AnswerError)) and not isinstance(
+        error, AnswerTooLargeError
+    )
 
 
 def was_not_accepted(error: BaseException) -> bool:
     """Whether a create that failed so certainly made no task, and is worth repeating."""
-    return isinstance(error, (ApiConnectionError, RateLimitError))
+    return isinstance(error, (NotSentError, RateLimitError))
+
+
+def _asked_s(error: BaseException | None) -> float | None:
+    return error.retry_after_s if isinstance(error, ApiError) else None
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    outcome = state.outcome
+    return outcome.exception() if outcome is not None and outcome.failed else None
 
 
 class _ServerAdvice(tenacity.wait.wait_base):
@@ -69,37 +123,88 @@ class _ServerAdvice(tenacity.wait.wait_base):
         self._fallback = fallback
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        asked = _asked_s(retry_state)
+        asked = _asked_s(_error_of(retry_state))
         return self._fallback(retry_state) if asked is None else asked
 
 
-def _asked_s(retry_state: tenacity.RetryCallState) -> float | None:
-    outcome = retry_state.outcome
-    error = outcome.exception() if outcome is not None and outcome.failed else None
-    return error.retry_after_s if isinstance(error, ApiError) else None
+class _Spent(tenacity.stop.stop_base):
+    """Stop where the client's budget pays for no more."""
+
+    def __init__(self, budget: RetryBudget) -> None:
+        self._budget = budget
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return not self._budget.spend(_error_of(retry_state))
 
 
-def retrying(
-    policy: RetryPolicy, worth: Callable[[BaseException], bool], *, sleep: Sleep = asyncio.sleep
-) -> tenacity.AsyncRetrying:
-    """Repeat a request by `policy` while `worth` says so; then its last error is raised."""
-
+def _retry_terms(
+    policy: RetryPolicy, worth: Callable[[BaseException], bool], budget: RetryBudget
+) -> dict[str, Any]:
     def patient(error: BaseException) -> bool:
-        asked = error.retry_after_s if isinstance(error, ApiError) else None
+        asked = _asked_s(error)
         return worth(error) and (asked is None or asked <= policy.longest_retry_after_s)
 
-    return tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(patient),
-        wait=_ServerAdvice(
+    return {
+        "retry": tenacity.retry_if_exception(patient),
+        "wait": _ServerAdvice(
             tenacity.wait_random_exponential(
                 multiplier=policy.first_wait_s, max=policy.longest_wait_s
             )
         ),
-        stop=tenacity.stop_after_attempt(policy.attempts)
-        | tenacity.stop_before_delay(policy.total_s),
-        sleep=sleep,
-        reraise=True,
-    )
+        # The budget is asked last: it pays only for what will be sent.
+        "stop": tenacity.stop_any(
+            tenacity.stop_after_attempt(policy.attempts),
+            tenacity.stop_before_delay(policy.total_s),
+            _Spent(budget),
+        ),
+        "reraise": True,
+    }
+
+
+def retrying(
+    policy: RetryPolicy,
+    worth: Callable[[BaseException], bool],
+    budget: RetryBudget,
+    *,
+    sleep: Sleep = asyncio.sleep,
+) -> tenacity.AsyncRetrying:
+    """Repeat a request by `policy` while `worth` and `budget` allow; then its last error is raised."""
+    return tenacity.AsyncRetrying(sleep=sleep, **_retry_terms(policy, worth, budget))
+
+
+def blocking_retrying(
+    policy: RetryPolicy,
+    worth: Callable[[BaseException], bool],
+    budget: RetryBudget,
+    *,
+    sleep: BlockingSleep = blocking_sleep,
+) -> tenacity.Retrying:
+    """As `retrying`, in the caller's thread."""
+    return tenacity.Retrying(sleep=sleep, **_retry_terms(policy, worth, budget))
+
+
+def _poll_terms(policy: PollPolicy, done: Callable[[T], bool]) -> dict[str, Any]:
+    def passing(error: BaseException) -> bool:
+        asked = _asked_s(error)
+        return is_transient(error) and (asked is None or asked <= policy.longest_retry_after_s)
+
+    constant = policy.first_wait_s == policy.longest_wait_s
+    return {
+        "retry": tenacity.retry_if_exception(passing)
+        | tenacity.retry_if_result(lambda answer: not done(answer)),
+        "wait": _ServerAdvice(
+            tenacity.wait_exponential_jitter(
+                multiplier=policy.first_wait_s,
+                max=policy.longest_wait_s,
+                exp_base=1.5,
+                jitter=0 if constant else policy.first_wait_s,
+            )
+        ),
+        "stop": tenacity.stop_never
+        if policy.deadline_s is None
+        else tenacity.stop_before_delay(policy.deadline_s),
+        "reraise": True,
+    }
 
 
 async def poll(
@@ -114,24 +219,26 @@ async def poll(
     Raises:
         ApiTimeoutError: the policy's deadline passed first.
     """
-    growing = tenacity.wait_exponential_jitter(
-        multiplier=policy.first_wait_s,
-        max=policy.longest_wait_s,
-        exp_base=1.5,
-        jitter=0 if policy.first_wait_s == policy.longest_wait_s else policy.first_wait_s,
-    )
-    poller = tenacity.AsyncRetrying(
-        retry=tenacity.retry_if_exception(is_transient)
-        | tenacity.retry_if_result(lambda answer: not done(answer)),
-        wait=_ServerAdvice(growing),
-        stop=tenacity.stop_never
-        if policy.deadline_s is None
-        else tenacity.stop_before_delay(policy.deadline_s),
-        sleep=sleep,
-        reraise=True,
-    )
     try:
-        answer: T = await poller(look)
+        answer: T = await tenacity.AsyncRetrying(sleep=sleep, **_poll_terms(policy, done))(look)
     except tenacity.RetryError as error:
-        raise ApiTimeoutError(f"still processing after {policy.deadline_s:g} s") from error
+        raise _too_late(policy) from error
     return answer
+
+
+def blocking_poll(
+    look: Callable[[], T],
+    done: Callable[[T], bool],
+    policy: PollPolicy,
+    *,
+    sleep: BlockingSleep = blocking_sleep,
+) -> T:
+    """As `poll`, in the caller's thread."""
+    try:
+        return tenacity.Retrying(sleep=sleep, **_poll_terms(policy, done))(look)
+    except tenacity.RetryError as error:
+        raise _too_late(policy) from error
+
+
+def _too_late(policy: PollPolicy) -> ApiTimeoutError:
+    return ApiTimeoutError(f"still processing after {policy.deadline_s:g} s")

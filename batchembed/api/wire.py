@@ -1,21 +1,18 @@
-"""The wire as pure functions: arguments -> requests, bytes -> models. Both clients share them."""
+"""The wire as pure functions: arguments -> paths and queries, bytes -> models."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import TypeVar
 from urllib.parse import quote
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
-from batchembed.api.models import CreateForm, Upload, VideoSegment
-from batchembed.errors import AnswerError, UsageError
-
-#: "Not given", as the official SDK spells it.
-OMIT = cast("Any", ...)
+from batchembed.errors import AnswerError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
@@ -23,66 +20,6 @@ Model = TypeVar("Model", bound=msgspec.Struct)
 def task_path(task_id: str, tail: str = "") -> str:
     """The path of a task, its id quoted: an id can't climb out of its segment."""
     return f"embed/tasks/{quote(task_id, safe='')}{tail}"
-
-
-def given(value: object) -> bool:
-    """Whether an argument was given. An explicit None counts as not given: it sends no part."""
-    return value is not ... and value is not None
-
-
-def create_form(arguments: Mapping[str, Any]) -> CreateForm:
-    """The form of a create. Lists become repeated parts, numbers are written by `str`.
-
-    `video_file` is an open binary file, bytes, a path-like, or `(name, content[, type])`.
-
-    Raises:
-        UsageError: neither file nor URL is given, or the file can't be one.
-    """
-    fields: list[tuple[str, str]] = []
-    for name, value in arguments.items():
-        if name == "video_file" or not given(value):
-            continue
-        if isinstance(value, (list, tuple)):
-            fields.extend((name, str(item)) for item in value)
-        else:
-            fields.append((name, str(value)))
-    video_file = arguments.get("video_file")
-    upload = as_upload(video_file) if given(video_file) else None
-    if upload is None and not given(arguments.get("video_url")):
-        raise UsageError("a create needs video_file or video_url")
-    return CreateForm(fields=tuple(fields), upload=upload)
-
-
-def as_upload(video_file: object) -> Upload:
-    """What to send for `video_file`.
-
-    Raises:
-        UsageError: a `str` that names no file (the official SDK would upload the text itself), or
-            a value of another type.
-    """
-    if isinstance(video_file, Upload):
-        return video_file
-    if isinstance(video_file, tuple) and 2 <= len(video_file) <= 4:
-        name, content, *rest = video_file
-        inner = as_upload(content)
-        kind = rest[0] if rest and rest[0] else inner.content_type
-        return Upload(file=inner.file, filename=str(name), content_type=kind, path=inner.path)
-    if isinstance(video_file, (str, os.PathLike)):
-        path = Path(video_file)
-        if not path.is_file():
-            raise UsageError(
-                f"video_file {str(path)!r} is no file; open it, or give a path that exists"
-            )
-        return Upload(file=path.open("rb"), filename=path.name, path=str(path.absolute()))
-    if isinstance(video_file, bytes):
-        import io  # noqa: PLC0415  only this rare form needs it
-
-        return Upload(file=io.BytesIO(video_file), filename="upload")
-    if hasattr(video_file, "read"):
-        name = getattr(video_file, "name", None)
-        filename = Path(name).name if isinstance(name, str) else "upload"
-        return Upload(file=cast("BinaryIO", video_file), filename=filename)
-    raise UsageError(f"video_file can't be of type {type(video_file).__name__}")
 
 
 def retrieve_query(embedding_option: str | Sequence[str] | None) -> list[tuple[str, str]]:
@@ -118,34 +55,64 @@ def _rfc3339(moment: str | datetime | None) -> str | None:
     return moment
 
 
-def read(body: bytes, model: type[Model]) -> Model:
+def read(body: bytes | bytearray, model: type[Model]) -> Model:
     """Decode an answer.
 
     Raises:
         AnswerError: it is not JSON, or not of the model's types.
     """
+    return _decode(body, msgspec.json.Decoder(model))
+
+
+def _decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[Model]) -> Model:
     try:
-        return msgspec.json.decode(body, type=model)
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise AnswerError(f"the answer can't be read as {model.__name__}: {error}") from error
+        raise AnswerError(f"the answer can't be read: {error}") from error
 
 
-class _RawEmbedding(msgspec.Struct):
-    segments: list[msgspec.Raw] | None = None
+class PackedSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A `VideoSegment` whose vector is an array of float32 of its own dimension."""
+
+    start_offset_sec: float | None = None
+    end_offset_sec: float | None = None
+    embedding_option: str | None = None
+    embedding_scope: str | None = None
+    float_: NDArray[np.float32] | None = msgspec.field(default=None, name="float")
 
 
-class _RawRetrieve(msgspec.Struct):
-    status: str | None = None
-    video_embedding: _RawEmbedding | None = None
+class _PackedEmbedding(msgspec.Struct):
+    segments: list[PackedSegment] | None = None
 
 
-def segments(body: bytes) -> Iterator[VideoSegment]:
-    """The segments of a retrieve's body, decoded one at a time: a long answer stays small.
+class _PackedRetrieve(msgspec.Struct):
+    video_embedding: _PackedEmbedding | None = None
+
+
+def segments(body: bytes | bytearray) -> Iterator[PackedSegment]:
+    """The segments of a retrieve's body, which is read in one pass at the first of them.
+
+    Each vector is packed while the body is read, so that the numbers of one segment alone are ever
+    Python's: the memory is that of the vectors as float32. A number that no float32 holds is
+    infinite.
 
     Raises:
-        AnswerError: while iterating, where the body or a segment can't be read.
+        AnswerError: while iterating, where the body can't be read.
     """
-    outer = read(body, _RawRetrieve)
-    raws = (outer.video_embedding.segments if outer.video_embedding else None) or []
-    for raw in raws:
-        yield read(bytes(raw), VideoSegment)
+    outer = _decode(body, _packed)
+    yield from (outer.video_embedding.segments if outer.video_embedding else None) or ()
+
+
+def _pack(_kind: type, numbers: object) -> NDArray[np.float32]:
+    if not isinstance(numbers, list):
+        raise ValueError("a vector is a list of numbers")  # noqa: TRY004  what msgspec turns into its own
+    try:
+        return np.frombuffer(struct.pack(f"<{len(numbers)}f", *numbers), "<f4")
+    except OverflowError:
+        with np.errstate(over="ignore"):
+            return np.array(numbers, np.float64).astype(np.float32)
+    except struct.error:
+        raise ValueError("a vector has something that is no number") from None
+
+
+_packed = msgspec.json.Decoder(_PackedRetrieve, dec_hook=_pack)

@@ -6,14 +6,12 @@ import contextlib
 import importlib.util
 from collections.abc import AsyncIterator, Mapping
 
-from batchembed.api.client import DEFAULT_BASE_URL, ApiKey, AsyncTasksClient
+from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.options import API_KEY_VARIABLES, DEFAULT_BASE_URL, ApiKey
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.errors import UsageError
 from batchembed.runner.carry import Service
 from batchembed.store.home import Home
-
-#: Read after the manifest's own variable: spellings that users of the official SDK have set.
-_OTHER_KEY_VARIABLES = ("TWELVE_LABS_API_KEY",)
 
 #: What the extra `local` installs, of which the engine is made.
 _LOCAL_MODULES = ("onnxruntime", "starlette")
@@ -30,8 +28,9 @@ def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None
             if importlib.util.find_spec(module) is None:
                 raise UsageError(f"engine: local needs {module}: pip install 'batchembed[local]'")
         return None
-    name = manifest.engine.api_key_env or "TWELVELABS_API_KEY"
-    for variable in (name, *_OTHER_KEY_VARIABLES):
+    name = manifest.engine.api_key_env or API_KEY_VARIABLES[0]
+    # Then the spellings that users of the official SDK have set.
+    for variable in (name, *API_KEY_VARIABLES[1:]):
         if env.get(variable):
             return ApiKey(env[variable])
     raise UsageError(

@@ -34,7 +34,7 @@ class AnsweredSegment(Protocol):
     @property
     def embedding_scope(self) -> str | None: ...
     @property
-    def float_(self) -> Sequence[float] | None: ...
+    def float_(self) -> Sequence[float] | NDArray[np.float32] | None: ...
 
 
 class BrokenAnswerError(BatchembedError):
@@ -111,7 +111,9 @@ def _row(segment: AnsweredSegment, number: int, profile: Profile, scopes: tuple[
     return _Row(option, scope, Span(to_ms(start), to_ms(end)), _vector(segment.float_, number))
 
 
-def _vector(values: Sequence[float] | None, number: int) -> NDArray[np.float32]:
+def _vector(
+    values: Sequence[float] | NDArray[np.float32] | None, number: int
+) -> NDArray[np.float32]:
     try:
         read = np.asarray([] if values is None else values)
     except (ValueError, TypeError, OverflowError):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar, assert_never
 
 from batchembed.api import wire
-from batchembed.api.client import AsyncTasksClient
+from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TasksStatusResponse, Upload
 from batchembed.api.retry import PollPolicy
 from batchembed.core.keys import idempotency_key, upload_name
@@ -41,6 +41,7 @@ from batchembed.errors import (
     StorageError,
     SubmissionUnknown,
     UsageLimitError,
+    VideoChangedError,
 )
 from batchembed.media.identity import identify
 from batchembed.store.ledger import Ledger
@@ -149,6 +150,13 @@ class Carrier:
                 message=str(error),
                 hint="look for the task in the service's listing before it is sent again",
             )
+        except VideoChangedError as error:
+            changed = Reason(
+                code=_FILE_CHANGED, message=str(error), hint="run again once it is written"
+            )
+            failed = replace(entry, state=State.FAILED, reason=changed)
+            await self._move(failed, old=State.SUBMITTING)
+            return None
         except BatchembedError as error:
             await self._refused(entry, error)
             return None

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batchembed.api.client import AsyncTasksClient
+from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TasksCreateResponse, TasksStatusResponse
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
@@ -388,11 +388,11 @@ class LosingClient(AsyncTasksClient):
             raise self._status
         return await super().wait_for_done(task_id, **options)
 
-    async def retrieve_body(self, task_id: str, **options: Any) -> bytes:
+    async def retrieve_body(self, task_id: str, **options: Any) -> bytearray:
         if isinstance(self._body, Exception):
             raise self._body
         if self._body is not None:
-            return bytes(self._body)
+            return bytearray(self._body)
         return await super().retrieve_body(task_id, **options)
 
 

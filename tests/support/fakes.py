@@ -13,7 +13,7 @@ from batchembed.store.ledger import KnownFile
 Answer = httpx.Response | httpx.HTTPError
 
 
-class ScriptedService(httpx.AsyncBaseTransport):
+class ScriptedService(httpx.AsyncBaseTransport, httpx.BaseTransport):
     """Gives its answers in order, and keeps the requests; the last answer is given for ever."""
 
     def __init__(self, answers: Sequence[Answer]) -> None:
@@ -22,14 +22,20 @@ class ScriptedService(httpx.AsyncBaseTransport):
         self.bodies: list[bytes] = []
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request, await request.aread())
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        return self._answer(request, request.read())
+
+    def _answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
         self.requests.append(request)
-        self.bodies.append(await request.aread())
+        self.bodies.append(body)
         answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
         if isinstance(answer, httpx.HTTPError):
             raise answer
         # A response is read once: give a fresh one each time.
         return httpx.Response(
-            answer.status_code, headers=answer.headers, content=answer.content, request=request
+            answer.status_code, headers=answer.headers, stream=answer.stream, request=request
         )
 
 

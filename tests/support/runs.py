@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from batchembed.api.client import AsyncTasksClient
+from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.core.run_report import RunReport
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.dataset.read import open_dataset

@@ -1,76 +1,62 @@
-"""The client against a scripted service: what is sent, what is repeated, what is raised."""
+"""Both clients against a scripted service: what is sent, what is repeated, what is raised."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
+import gzip
+import io
+import os
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 import pytest
 
-from batchembed.api.client import ApiKey, AsyncTasksClient
 from batchembed.api.models import TasksStatusResponse
+from batchembed.api.options import ApiKey
 from batchembed.api.retry import PollPolicy, RetryPolicy
 from batchembed.errors import (
     AnswerError,
+    AnswerTooLargeError,
     ApiConnectionError,
     ApiTimeoutError,
+    ArgumentError,
     AuthenticationError,
     BadRequestError,
+    NotSentError,
     RateLimitError,
     ServerError,
     SubmissionUnknown,
     TaskFailedError,
-    UsageError,
+    VideoChangedError,
 )
-from tests.support.fakes import FakeSleep, ScriptedService
-
-T = TypeVar("T")
+from tests.support.fakes import ScriptedService
+from tests.unit.api.conftest import Calling
 
 CREATED = httpx.Response(200, json={"_id": "t1"})
+URL = "https://e.com/a.mp4"
 
 
 def a_status(status: str) -> httpx.Response:
     return httpx.Response(200, json={"_id": "t1", "status": status, "new_field": [1]})
 
 
-def using(
-    service: ScriptedService,
-    use: Callable[[AsyncTasksClient], Awaitable[T]],
-    *,
-    sleep: FakeSleep | None = None,
-    **options: Any,
-) -> T:
-    async def run() -> T:
-        async with AsyncTasksClient(
-            api_key="tlk_secret", transport=service, sleep=sleep or FakeSleep(), **options
-        ) as client:
-            return await use(client)
-
-    return asyncio.run(run())
-
-
-def creating(**arguments: Any) -> Callable[[AsyncTasksClient], Awaitable[Any]]:
-    return lambda client: client.create(model_name="local-v1", **arguments)
-
-
-def test_a_create_sends_one_part_for_each_value_and_none_for_none(tmp_path: Path) -> None:
+def test_a_create_sends_one_part_for_each_value_and_none_for_none(
+    calling: Calling, tmp_path: Path
+) -> None:
     video = tmp_path / "a.mp4"
     video.write_bytes(b"film")
     service = ScriptedService([CREATED])
 
-    answer = using(
-        service,
-        creating(
-            video_file=video,
-            video_url=None,
-            video_clip_length=6,
-            video_start_offset_sec=12.5,
-            video_embedding_scope=["clip", "video"],
-            idempotency_key="key",
-        ),
+    answer = calling(service)(
+        "create",
+        model_name="local-v1",
+        video_file=video,
+        video_url=None,
+        video_clip_length=6,
+        video_start_offset_sec=12.5,
+        video_end_offset_sec=20,
+        video_embedding_scope=["clip", "video"],
+        idempotency_key="key",
     )
 
     (request,), (body,) = service.requests, service.bodies
@@ -79,44 +65,74 @@ def test_a_create_sends_one_part_for_each_value_and_none_for_none(tmp_path: Path
     assert request.headers["x-api-key"] == "tlk_secret"
     assert request.headers["idempotency-key"] == "key"
     assert body.count(b'name="video_embedding_scope"') == 2
-    assert b'name="video_file"; filename="a.mp4"' in body
+    assert b'name="video_file"; filename="a.mp4"\r\nContent-Type: video/mp4' in body
     assert b"\r\n\r\n6\r\n" in body
     assert b"\r\n\r\n12.5\r\n" in body
+    assert b"\r\n\r\nfilm\r\n" in body
     assert b"video_url" not in body
+    assert request.headers["content-length"] == str(len(body))
 
 
-def test_a_url_alone_is_multipart_too() -> None:
+def test_a_url_alone_is_multipart_too(calling: Calling) -> None:
     service = ScriptedService([CREATED])
 
-    using(service, creating(video_url="https://example.com/a.mp4"))
+    calling(service)("create", model_name="m", video_url=URL)
 
     assert service.requests[0].headers["content-type"].startswith("multipart/form-data")
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [{}, {"video_file": None}, {"video_file": "no/such/file.mp4"}, {"video_file": 7}],
-    ids=["neither", "none", "a text that is no file", "a number"],
+    ("arguments", "words"),
+    [
+        ({}, "needs video_file or video_url"),
+        ({"video_file": None}, "needs video_file or video_url"),
+        ({"video_file": b"film", "video_url": URL}, "not both"),
+        ({"video_file": "no/such/film.mp4"}, "is no file: give a path that is"),
+        ({"video_file": "."}, "is no file"),
+        ({"video_file": 7}, "can't be of type int"),
+        ({"video_file": io.StringIO("film")}, "open as text"),
+        ({"video_file": ("a.mp4",)}, r"\(name, content"),
+        ({"video_url": URL, "video_start_offset_sec": 2}, "Set both"),
+        ({"video_url": URL, "video_end_offset_sec": 2}, "Set both"),
+        ({"video_url": URL, "video_clip_length": 11}, "should be within 2-10 seconds long"),
+        ({"video_url": URL, "video_clip_length": 1.9}, "should be within 2-10 seconds long"),
+        ({"video_url": URL, "video_clip_length": "six"}, "video_clip_length parameter is invalid"),
+        ({"video_url": URL, "video_clip_length": float("nan")}, "video_clip_length .* nan"),
+        ({"video_url": URL, "video_embedding_scope": ["video"]}, r"\[clip\] or \[clip, video\]"),
+        (
+            {"video_url": URL, "video_start_offset_sec": 8, "video_end_offset_sec": 8},
+            "video_end_offset_sec should be greater than video_start_offset_sec",
+        ),
+        (
+            {"video_url": URL, "video_start_offset_sec": 8, "video_end_offset_sec": 13},
+            "shorter than video_clip_length, 6 s",
+        ),
+    ],
 )
-def test_a_create_without_a_video_is_refused_before_it_is_sent(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("model_name", ["Marengo-retrieval-2.7", "marengo3.0", "local-v1"])
+def test_arguments_that_cannot_be_right_are_refused_in_the_documents_words_before_anything_is_sent(
+    calling: Calling, model_name: str, arguments: dict[str, Any], words: str
+) -> None:
     service = ScriptedService([CREATED])
 
-    with pytest.raises(UsageError, match="video_file"):
-        using(service, creating(**arguments))
+    with pytest.raises(ArgumentError, match=words):
+        calling(service)("create", model_name=model_name, **arguments)
 
     assert service.requests == []
+    assert issubclass(ArgumentError, ValueError)
 
 
-def test_a_create_is_repeated_while_it_certainly_made_no_task() -> None:
-    service = ScriptedService([httpx.ConnectError("refused"), httpx.Response(429), CREATED])
-    sleep = FakeSleep()
+def test_a_model_that_nobody_published_is_passed_through_with_what_holds_for_all(
+    calling: Calling,
+) -> None:
+    service = ScriptedService([CREATED])
+    client = calling(service)
 
-    answer = using(service, creating(video_url="https://e.com/a"), sleep=sleep)
+    client("create", model_name="marengo9", video_url=URL, video_clip_length=30)
+    with pytest.raises(ArgumentError, match="Set both"):
+        client("create", model_name="marengo9", video_url=URL, video_start_offset_sec=1)
 
-    assert answer.id == "t1"
-    assert len(service.requests) == 3
-    assert len(sleep.slept) == 2
-    assert service.bodies[2].count(b'name="model_name"') == 1
+    assert b"\r\n\r\nmarengo9\r\n" in service.bodies[0]
 
 
 @pytest.mark.parametrize(
@@ -124,42 +140,138 @@ def test_a_create_is_repeated_while_it_certainly_made_no_task() -> None:
     [
         httpx.ReadTimeout("slow"),
         httpx.RemoteProtocolError("gone"),
+        httpx.Response(408),
+        httpx.Response(409),
         httpx.Response(502, text="<html>"),
         httpx.Response(200, text="{"),
         httpx.Response(200, json={}),
     ],
-    ids=["timeout", "disconnect", "502", "broken json", "no id"],
+    ids=["timeout", "disconnect", "408", "409", "502", "broken json", "no id"],
 )
-def test_a_create_whose_answer_is_lost_is_not_repeated(lost: httpx.Response) -> None:
+def test_a_lost_create_is_not_repeated_and_tells_what_to_look_for(
+    calling: Calling, lost: httpx.Response
+) -> None:
     service = ScriptedService([lost])
 
-    with pytest.raises(SubmissionUnknown, match="may have been created"):
-        using(service, creating(video_url="https://e.com/a"))
+    with pytest.raises(SubmissionUnknown, match="may have been created") as caught:
+        calling(service)("create", model_name="m", video_file=("a.mp4", b"film"))
 
     assert len(service.requests) == 1
+    found = caught.value.submitted
+    assert found is not None
+    assert (found.model_name, found.input_filename, found.input_url) == ("m", "a.mp4", None)
+    assert found.idempotency_key == service.requests[0].headers["idempotency-key"]
+    assert found.since > 0
 
 
-def test_a_get_is_repeated_and_honours_what_the_server_asks() -> None:
-    service = ScriptedService(
-        [httpx.Response(503), httpx.Response(429, headers={"retry-after": "7"}), a_status("ready")]
+def test_a_signed_url_is_not_printed_with_what_to_look_for(calling: Calling) -> None:
+    with pytest.raises(SubmissionUnknown) as caught:
+        calling(ScriptedService([httpx.Response(502)]))(
+            "create", model_name="m", video_url=f"{URL}?X-Amz-Signature=s3cr3t"
+        )
+
+    assert caught.value.submitted is not None
+    assert caught.value.submitted.input_url is not None
+    assert "s3cr3t" in caught.value.submitted.input_url
+    assert "s3cr3t" not in f"{caught.value} {caught.value.submitted!r}"
+
+
+class Stream(io.RawIOBase):
+    """Bytes that come once."""
+
+    def __init__(self, content: bytes) -> None:
+        self._left = content
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        taken, self._left = self._left, b""
+        return taken
+
+
+def test_a_stream_that_cannot_be_read_again_is_not_sent_again(calling: Calling) -> None:
+    service = ScriptedService([httpx.ConnectError("refused"), httpx.Response(429), CREATED])
+    client = calling(service)
+    film = Stream(b"film")
+
+    with pytest.raises(RateLimitError):
+        client("create", model_name="m", video_file=film)
+
+    # The first attempt never read it.
+    assert len(service.requests) == 2
+    assert service.requests[1].headers["transfer-encoding"] == "chunked"
+
+
+def test_an_upload_tells_how_far_it_is(calling: Calling) -> None:
+    told: list[tuple[int, int | None]] = []
+    film = bytes(5 << 19)
+
+    calling(ScriptedService([CREATED]))(
+        "create", model_name="m", video_file=film, progress=lambda *step: told.append(step)
     )
-    sleep = FakeSleep()
 
-    answer = using(service, lambda client: client.status("t1"), sleep=sleep)
-
-    assert answer.status == "ready"
-    assert sleep.slept[1] == 7.0
+    assert told == [(1 << 20, 5 << 19), (2 << 20, 5 << 19), (5 << 19, 5 << 19)]
 
 
-def test_a_wait_longer_than_the_policys_is_told_instead_of_slept() -> None:
-    service = ScriptedService([httpx.Response(429, headers={"retry-after": "11382"})])
-    sleep = FakeSleep()
+def test_what_stops_the_progress_stops_the_upload(calling: Calling) -> None:
+    def progress(sent: int, total: int | None) -> None:
+        raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        calling(ScriptedService([CREATED]))(
+            "create", model_name="m", video_file=b"film", progress=progress
+        )
+
+
+@pytest.mark.parametrize("grown", [True, False], ids=["grows", "is rewritten"])
+def test_a_file_that_changes_while_it_is_sent_is_noticed(
+    calling: Calling, tmp_path: Path, grown: bool
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"film")
+    service = ScriptedService([CREATED])
+
+    def progress(sent: int, total: int | None) -> None:
+        if grown:
+            with path.open("ab") as file:
+                file.write(b"more")
+        else:
+            os.utime(path, (1, 1))
+
+    with pytest.raises(VideoChangedError, match=r"a\.mp4 changed while it was uploaded") as caught:
+        calling(service)("create", model_name="m", video_file=path, progress=progress)
+
+    assert caught.value.task_id == "t1"
+    assert b"\r\n\r\nfilm\r\n" in service.bodies[0]
+
+
+def test_a_file_of_ours_is_closed_and_one_of_the_callers_is_not(
+    calling: Calling, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"film")
+    service = ScriptedService([CREATED])
+
+    with path.open("rb") as file:
+        file.seek(3)
+        calling(service)("create", model_name="m", video_file=file)
+        calling(service)("create", model_name="m", video_file=path)  # a leak would be a warning
+        assert not file.closed
+
+    assert b"\r\n\r\nfilm\r\n" in service.bodies[0]
+
+
+def test_a_wait_longer_than_the_policys_is_told_instead_of_slept(calling: Calling) -> None:
+    client = calling(ScriptedService([httpx.Response(429, headers={"retry-after": "11382"})]))
 
     with pytest.raises(RateLimitError) as caught:
-        using(service, lambda client: client.status("t1"), sleep=sleep)
+        client("status", "t1")
+    with pytest.raises(RateLimitError):
+        client("wait_for_done", "t1")
 
-    assert caught.value.retry_after_s == 11382
-    assert sleep.slept == []
+    assert (caught.value.retry_after_s, caught.value.retry_after) == (11382, 11382)
+    assert client.slept == []
 
 
 @pytest.mark.parametrize(
@@ -168,106 +280,101 @@ def test_a_wait_longer_than_the_policys_is_told_instead_of_slept() -> None:
         (httpx.Response(401), AuthenticationError, 1),
         (httpx.Response(400, json={"code": "c", "message": "m"}), BadRequestError, 1),
         (httpx.Response(503), ServerError, 3),
-        (httpx.ConnectError("refused"), ApiConnectionError, 3),
-        (httpx.Response(200, text="["), AnswerError, 1),
+        (httpx.ConnectError("refused"), NotSentError, 3),
+        (httpx.ReadError("reset"), ApiConnectionError, 3),
+        (httpx.Response(200, text="["), AnswerError, 3),
+        (httpx.Response(200, json={"status": 7}), AnswerError, 3),
+        (httpx.Response(200, content=bytes((16 << 20) + 1)), AnswerTooLargeError, 1),
     ],
-    ids=["401", "400", "503", "refused", "broken json"],
+    ids=["401", "400", "503", "refused", "reset", "broken json", "wrong type", "too large"],
 )
 def test_a_get_ends_in_its_last_error(
-    answer: httpx.Response, error: type[Exception], requests: int
+    calling: Calling, answer: httpx.Response, error: type[Exception], requests: int
 ) -> None:
     service = ScriptedService([answer])
 
     with pytest.raises(error):
-        using(service, lambda client: client.status("t1"), retry=RetryPolicy(attempts=3))
+        calling(service, retry=RetryPolicy(attempts=3))("status", "t1")
 
     assert len(service.requests) == requests
 
 
-def test_no_redirect_is_followed() -> None:
-    service = ScriptedService([httpx.Response(302, headers={"location": "https://evil.com"})])
+def test_a_gzip_bomb_is_given_up_before_it_is_unpacked(calling: Calling) -> None:
+    bomb = gzip.compress(bytes(256 << 20))
+    answer = httpx.Response(200, headers={"content-encoding": "gzip"}, stream=Chunks(bomb))
 
-    with pytest.raises(Exception, match="302"):
-        using(service, lambda client: client.status("t1"))
+    with pytest.raises(AnswerTooLargeError, match="larger than 16,777,216 bytes"):
+        calling(ScriptedService([answer]))("status", "t1")
 
-    assert len(service.requests) == 1
-
-
-def test_a_task_id_cannot_climb_out_of_its_path() -> None:
-    service = ScriptedService([a_status("ready")])
-
-    using(service, lambda client: client.status("a/b ?c"))
-
-    assert service.requests[0].url.raw_path == b"/v1.3/embed/tasks/a%2Fb%20%3Fc/status"
+    assert len(bomb) < 1 << 20
 
 
-def test_waiting_looks_until_the_task_is_done_and_tells_every_status() -> None:
-    service = ScriptedService(
-        [a_status("processing"), httpx.Response(500), a_status("queued?"), a_status("ready")]
+class Chunks(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A body that comes as a network brings it."""
+
+    def __init__(self, content: bytes) -> None:
+        self._chunks = [content[at : at + 4096] for at in range(0, len(content), 4096)]
+
+    def __iter__(self) -> Any:
+        return iter(self._chunks)
+
+    async def __aiter__(self) -> Any:
+        for chunk in self._chunks:
+            yield chunk
+
+
+def test_waiting_looks_until_the_task_is_done_and_tells_every_status(calling: Calling) -> None:
+    client = calling(
+        ScriptedService(
+            [a_status("processing"), httpx.Response(500), a_status("queued?"), a_status("ready")]
+        )
     )
-    sleep, seen = FakeSleep(), []
+    seen: list[str | None] = []
 
-    async def callback(answer: TasksStatusResponse) -> None:
-        seen.append(answer.status)
-
-    answer = using(
-        service,
-        lambda client: client.wait_for_done("t1", sleep_interval=2, callback=callback),
-        sleep=sleep,
+    answer = client(
+        "wait_for_done", "t1", sleep_interval=2, callback=lambda task: seen.append(task.status)
     )
 
     assert answer.status == "ready"
     assert seen == ["processing", "queued?", "ready"]
-    assert sleep.slept == [2, 2, 2]
+    assert client.slept == [2, 2, 2]
 
 
-def test_waiting_grows_between_the_policys_bounds() -> None:
-    service = ScriptedService([*[a_status("processing")] * 8, a_status("ready")])
-    sleep = FakeSleep()
-    policy = PollPolicy(first_wait_s=1, longest_wait_s=4)
+def test_waiting_grows_between_the_policys_bounds(calling: Calling) -> None:
+    client = calling(ScriptedService([*[a_status("processing")] * 8, a_status("ready")]))
 
-    using(service, lambda client: client.wait_for_done("t1", policy=policy), sleep=sleep)
+    client("wait_for_done", "t1", policy=PollPolicy(first_wait_s=1, longest_wait_s=4))
 
-    assert 1 <= sleep.slept[0] <= 2
-    assert max(sleep.slept) <= 4
-    assert sleep.slept[-1] == 4
+    assert 1 <= client.slept[0] <= 2
+    assert max(client.slept) <= 4
+    assert client.slept[-1] == 4
 
 
-def test_waiting_ends_at_its_deadline() -> None:
-    service = ScriptedService([a_status("processing")])
+def test_waiting_ends_at_its_deadline(calling: Calling) -> None:
+    client = calling(ScriptedService([a_status("processing")]))
 
-    with pytest.raises(ApiTimeoutError, match=r"task t1: still processing after 0\.001 s"):
-        using(service, lambda client: client.wait_for_done("t1", timeout=0.001))
+    with pytest.raises(ApiTimeoutError, match=r"task t1: still processing after 0\.5 s"):
+        client("wait_for_done", "t1", timeout=0.5, sleep_interval=60)
 
 
-def test_a_failed_task_is_returned_or_raised_as_asked() -> None:
+def test_a_failed_task_is_returned_or_raised_as_asked(calling: Calling) -> None:
     failed = httpx.Response(
         200, json={"_id": "t1", "status": "failed", "error": {"message": "no video"}}
     )
+    client = calling(ScriptedService([failed]))
 
-    answer = using(ScriptedService([failed]), lambda client: client.wait_for_done("t1"))
-    assert answer.status == "failed"
-
+    assert client("wait_for_done", "t1").status == "failed"
     with pytest.raises(TaskFailedError, match="no video"):
-        using(
-            ScriptedService([failed]),
-            lambda client: client.wait_for_done("t1", raise_on_failed=True),
-        )
+        client("wait_for_done", "t1", raise_on_failed=True)
 
 
-def test_a_revoked_key_ends_the_waiting() -> None:
-    with pytest.raises(AuthenticationError):
-        using(ScriptedService([httpx.Response(401)]), lambda client: client.wait_for_done("t1"))
-
-
-def test_a_pace_that_is_not_positive_is_refused() -> None:
+@pytest.mark.parametrize("pace", [0, -1, float("nan")])
+def test_a_pace_that_is_not_positive_is_refused(calling: Calling, pace: float) -> None:
     with pytest.raises(ValueError, match="greater than 0"):
-        using(
-            ScriptedService([CREATED]), lambda client: client.wait_for_done("t1", sleep_interval=0)
-        )
+        calling(ScriptedService([CREATED]))("wait_for_done", "t1", sleep_interval=pace)
 
 
-def test_embeddings_are_retrieved_with_the_documents_names() -> None:
+def test_embeddings_are_retrieved_with_the_documents_names(calling: Calling) -> None:
     body = (
         b'{"_id": "t1", "status": "ready", "created_at": "2024-09-26T10:29:19.968Z",'
         b' "video_embedding": {"segments": [{"start_offset_sec": 0, "end_offset_sec": 6,'
@@ -275,20 +382,78 @@ def test_embeddings_are_retrieved_with_the_documents_names() -> None:
         b' "metadata": {"input_filename": "a.mp4", "duration": 13.4400001}}}'
     )
     service = ScriptedService([httpx.Response(200, content=body)])
+    client = calling(service)
 
-    answer = using(
-        service, lambda client: client.retrieve("t1", embedding_option=["visual-text", "audio"])
-    )
+    answer = client("retrieve", "t1", embedding_option=["visual-text", "audio"])
 
     assert service.requests[0].url.query == b"embedding_option=visual-text&embedding_option=audio"
-    assert answer.video_embedding is not None
-    assert answer.video_embedding.segments is not None
     assert answer.video_embedding.segments[0].float_ == [0.5, 1.0]
-    assert answer.created_at is not None
     assert answer.created_at.tzinfo is not None
+    assert client("retrieve_body", "t1") == body
+
+
+def a_page(number: int, pages: int) -> httpx.Response:
+    return httpx.Response(
+        200,
+        json={
+            "data": [{"_id": f"t{number}"}],
+            "page_info": {"page": number, "total_page": pages, "total_results": pages},
+        },
+    )
+
+
+def test_a_listing_goes_on_to_its_last_page_and_no_further(calling: Calling) -> None:
+    service = ScriptedService([a_page(1, 3), a_page(2, 3), a_page(3, 3), httpx.Response(400)])
+
+    found = calling(service)("list", status="ready", page_limit=50)
+
+    assert [task.id for task in found] == ["t1", "t2", "t3"]
+    assert [request.url.query for request in service.requests] == [
+        b"status=ready&page_limit=50",
+        b"status=ready&page=2&page_limit=50",
+        b"status=ready&page=3&page_limit=50",
+    ]
+
+
+def test_the_retries_of_one_client_have_a_budget_together(calling: Calling) -> None:
+    service = ScriptedService([httpx.Response(503)])
+    client = calling(service, retry=RetryPolicy(attempts=5))
+
+    for _ in range(50):
+        with pytest.raises(ServerError):
+            client("status", "t1")
+
+    assert len(service.requests) == 50 + 20
+
+
+def test_answers_give_the_budget_back(calling: Calling) -> None:
+    answers = [*[httpx.Response(503)] * 40, *[a_status("ready")] * 30, httpx.Response(503)]
+    service = ScriptedService(answers)
+    client = calling(service, retry=RetryPolicy(attempts=5))
+    for _ in range(20):
+        with pytest.raises(ServerError):
+            client("status", "t1")
+    spent = len(service.requests)
+    for _ in range(30):
+        client("status", "t1")
+    before = len(service.requests)
+
+    with pytest.raises(ServerError):
+        client("status", "t1")
+
+    assert spent == 40
+    assert len(service.requests) - before == 5
 
 
 def test_a_key_does_not_print() -> None:
     key = ApiKey("tlk_secret")
 
     assert "secret" not in f"{key} {key!r}"
+
+
+def test_the_statuses_own_model_is_what_a_callback_gets(calling: Calling) -> None:
+    seen: list[Any] = []
+
+    calling(ScriptedService([a_status("ready")]))("wait_for_done", "t1", callback=seen.append)
+
+    assert [type(each) for each in seen] == [TasksStatusResponse]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from batchembed.api.convert import error_of, retry_after_s, translating
+from batchembed.api.convert import error_of, rate_limits, retry_after_s, translating
 from batchembed.errors import (
     ApiConnectionError,
     ApiError,
@@ -13,11 +13,18 @@ from batchembed.errors import (
     AuthenticationError,
     BadRequestError,
     NotFoundError,
+    NotSentError,
     PayloadTooLargeError,
     RateLimitError,
+    RateLimits,
     ServerError,
     SubmissionUnknown,
+    Submitted,
     UsageLimitError,
+)
+
+SUBMITTED = Submitted(
+    model_name="m", input_filename="a.mp4", input_url=None, idempotency_key="k", since=0.0
 )
 
 
@@ -91,8 +98,9 @@ def test_the_wait_a_server_asks_for_is_read_in_each_form(
 @pytest.mark.parametrize(
     ("broken", "reading", "submitting"),
     [
-        (httpx.ConnectError("refused"), ApiConnectionError, ApiConnectionError),
-        (httpx.ConnectTimeout("slow"), ApiConnectionError, ApiConnectionError),
+        (httpx.ConnectError("refused"), NotSentError, NotSentError),
+        (httpx.ConnectTimeout("slow"), NotSentError, NotSentError),
+        (httpx.PoolTimeout("busy"), NotSentError, NotSentError),
         (httpx.ReadTimeout("slow"), ApiTimeoutError, SubmissionUnknown),
         (httpx.RemoteProtocolError("gone"), ApiConnectionError, SubmissionUnknown),
         (httpx.WriteError("gone"), ApiConnectionError, SubmissionUnknown),
@@ -104,5 +112,34 @@ def test_a_create_is_unknown_once_it_may_have_left(
 ) -> None:
     with pytest.raises(reading), translating("GET x"):
         raise broken
-    with pytest.raises(submitting), translating("create", submission=True):
+    with pytest.raises(submitting), translating("create", SUBMITTED):
         raise broken
+
+
+@pytest.mark.parametrize(
+    ("headers", "limits"),
+    [
+        (
+            {
+                "x-ratelimit-limit": "100",
+                "x-ratelimit-remaining": "0",
+                "x-ratelimit-used": "100",
+                "x-ratelimit-reset": "1762564849",
+            },
+            RateLimits(limit=100, remaining=0, used=100, reset_at=1762564849.0),
+        ),
+        (
+            {"x-ratelimit-request-remaining": "7", "x-ratelimit-request-reset": "1762564849"},
+            RateLimits(remaining=7, reset_at=1762564849.0),
+        ),
+        ({"x-ratelimit-limit": "many"}, None),
+        ({}, None),
+    ],
+    ids=["until 2025", "since 2026", "unreadable", "none"],
+)
+def test_both_families_of_rate_limit_headers_are_read(
+    headers: dict[str, str], limits: RateLimits | None
+) -> None:
+    assert rate_limits(headers) == limits
+    titled = {name.title(): value for name, value in headers.items()}
+    assert error_of(429, titled, b"").limits == limits

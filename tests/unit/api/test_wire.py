@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from datetime import UTC, datetime
-from pathlib import Path
 
+import numpy as np
 import pytest
 
 from batchembed.api import wire
@@ -13,15 +12,29 @@ from batchembed.api.models import TasksStatusResponse
 from batchembed.errors import AnswerError
 
 
-def test_segments_are_read_one_at_a_time() -> None:
+def test_segments_come_with_their_vectors_packed() -> None:
     body = (
-        b'{"status": "ready", "video_embedding": {"segments": [{"float": [1]}, {"float": "no"}]}}'
+        b'{"status": "ready", "video_embedding": {"segments": ['
+        b'{"start_offset_sec": 0, "end_offset_sec": 6, "embedding_scope": "clip", "new": {},'
+        b' "float": [1, -0.1, 1e-46, 1e39]}, {"float": []}, {}]}}'
     )
-    segments = wire.segments(body)
 
-    assert next(segments).float_ == [1.0]
-    with pytest.raises(AnswerError, match="VideoSegment"):
-        next(segments)
+    first, second, third = wire.segments(body)
+
+    assert first.float_ is not None
+    assert first.float_.dtype == np.float32
+    assert first.float_.tolist() == [1.0, float(np.float32(-0.1)), 0.0, float("inf")]
+    assert second.float_ is not None
+    assert second.float_.size == 0
+    assert third.float_ is None
+
+
+@pytest.mark.parametrize("vector", ["7", '"no"', "[null]", '["1"]', "[[1]]", "[NaN]", "[1e400]"])
+def test_a_vector_that_is_none_is_an_error_of_ours(vector: str) -> None:
+    body = f'{{"video_embedding": {{"segments": [{{"float": {vector}}}]}}}}'.encode()
+
+    with pytest.raises(AnswerError):
+        list(wire.segments(body))
 
 
 @pytest.mark.parametrize("body", [b'{"status": "ready"}', b'{"video_embedding": {}}'])
@@ -35,34 +48,6 @@ def test_an_answer_without_segments_has_none(body: bytes) -> None:
 def test_an_answer_that_cannot_be_read_is_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(AnswerError):
         wire.read(body, TasksStatusResponse)
-
-
-def test_every_form_of_a_file_becomes_an_upload(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_bytes(b"film")
-
-    forms = [
-        b"film",
-        io.BytesIO(b"film"),
-        path,
-        str(path),
-        ("b.mov", b"film"),
-        ("b.mov", b"film", "video/quicktime"),
-    ]
-    uploads = [wire.as_upload(form) for form in forms]
-
-    assert [upload.file.read() for upload in uploads] == [b"film"] * 6
-    assert [upload.filename for upload in uploads] == [
-        "upload",
-        "upload",
-        "a.mp4",
-        "a.mp4",
-        "b.mov",
-        "b.mov",
-    ]
-    assert uploads[-1].content_type == "video/quicktime"
-    for upload in uploads:
-        upload.file.close()
 
 
 def test_times_of_a_listing_are_written_in_utc() -> None:

@@ -1,0 +1,194 @@
+"""The calls of the API as values: what is sent, how large an answer may be, how it is read. Pure.
+
+Both clients send the same calls; `convert.answering` says what their failures mean.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Self, TypeVar
+
+from batchembed.api import wire
+from batchembed.api.arguments import create_form, given
+from batchembed.api.models import (
+    CreateForm,
+    TasksCreateResponse,
+    TasksListResponse,
+    TasksRetrieveResponse,
+    TasksStatusResponse,
+    Upload,
+)
+from batchembed.api.options import RequestOptions
+from batchembed.api.retry import is_transient, was_not_accepted
+from batchembed.api.uploads import Progress, Unchanged, size_bytes
+from batchembed.errors import AnswerError, NotSentError, Submitted
+
+T = TypeVar("T")
+
+_SMALL_ANSWER_BYTES = 16 << 20
+_LARGE_ANSWER_BYTES = 512 << 20
+_TASKS = "embed/tasks"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[bytearray], T]
+    query: tuple[tuple[str, str], ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    options: RequestOptions = field(default_factory=RequestOptions)
+    most_bytes: int = _SMALL_ANSWER_BYTES  #: of the decoded answer
+    form: CreateForm | None = None
+    progress: Progress | None = None
+    submitted: Submitted | None = None  #: of a create: what is known if its answer is lost
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def upload(self) -> Upload | None:
+        """The video that it carries."""
+        return None if self.form is None else self.form.upload
+
+    @contextlib.contextmanager
+    def closing(self) -> Iterator[Self]:
+        """Close the video afterwards, if it was opened here."""
+        try:
+            yield self
+        finally:
+            if self.upload is not None and self.upload.owned:
+                self.upload.file.close()
+
+    def is_worth_repeating(self, error: BaseException) -> bool:
+        """Whether to send it again after it failed so."""
+        if self.submitted is None:
+            return is_transient(error)
+        if self.upload is not None and size_bytes(self.upload) is None:
+            return isinstance(error, NotSentError)  # a stream that was read can't be read again
+        return was_not_accepted(error)
+
+
+def create(
+    *,
+    model_name: str,
+    video_file: object,
+    video_url: str | None,
+    parameters: Mapping[str, Any],
+    options: RequestOptions | None,
+    idempotency_key: str,
+    progress: Progress | None,
+    now: float,
+) -> Call[TasksCreateResponse]:
+    """A create, to be used in its `closing`.
+
+    Raises:
+        ArgumentError: an argument can't be right.
+    """
+    form = create_form(
+        model_name=model_name,
+        video_file=video_file,
+        video_url=video_url,
+        parameters=parameters,
+        more=(options or {}).get("additional_body_parameters", {}),
+    )
+    unchanged = None if form.upload is None else Unchanged(form.upload)
+
+    def read(body: bytearray) -> TasksCreateResponse:
+        answer = wire.read(body, TasksCreateResponse)
+        if not answer.id:
+            raise AnswerError("the answer has no task id")
+        if unchanged is not None:
+            unchanged.require(answer.id)
+        return answer
+
+    return Call(
+        method="POST",
+        path=_TASKS,
+        read=read,
+        headers={"Idempotency-Key": idempotency_key},
+        options=options or {},
+        form=form,
+        progress=progress,
+        submitted=Submitted(
+            model_name=model_name,
+            input_filename=None if form.upload is None else form.upload.filename,
+            input_url=video_url if given(video_url) else None,
+            idempotency_key=idempotency_key,
+            since=now,
+        ),
+    )
+
+
+def status(task_id: str, options: RequestOptions | None) -> Call[TasksStatusResponse]:
+    """The status of a task."""
+    return _get(wire.task_path(task_id, "/status"), options, _reader(TasksStatusResponse))
+
+
+def retrieve(
+    task_id: str, embedding_option: str | Sequence[str] | None, options: RequestOptions | None
+) -> Call[TasksRetrieveResponse]:
+    """A task's embeddings."""
+    return _retrieve(task_id, embedding_option, options, _reader(TasksRetrieveResponse))
+
+
+def retrieve_body(
+    task_id: str, embedding_option: str | Sequence[str] | None, options: RequestOptions | None
+) -> Call[bytearray]:
+    """A task's embeddings, as they came."""
+    return _retrieve(task_id, embedding_option, options, lambda body: body)
+
+
+def _retrieve(
+    task_id: str,
+    embedding_option: str | Sequence[str] | None,
+    options: RequestOptions | None,
+    read: Callable[[bytearray], T],
+) -> Call[T]:
+    query = wire.retrieve_query(embedding_option)
+    return _get(wire.task_path(task_id), options, read, query=query, most_bytes=_LARGE_ANSWER_BYTES)
+
+
+def list_page(
+    *,
+    started_at: str | datetime | None,
+    ended_at: str | datetime | None,
+    status: str | None,
+    page: int | None,
+    page_limit: int | None,
+    options: RequestOptions | None,
+) -> Call[TasksListResponse]:
+    """One page of the tasks."""
+    query = wire.list_query(
+        started_at=started_at, ended_at=ended_at, status=status, page=page, page_limit=page_limit
+    )
+    return _get(_TASKS, options, _reader(TasksListResponse), query=query)
+
+
+def _reader(model: type[wire.Model]) -> Callable[[bytearray], wire.Model]:
+    return lambda body: wire.read(body, model)
+
+
+def _get(
+    path: str,
+    options: RequestOptions | None,
+    read: Callable[[bytearray], T],
+    *,
+    query: Sequence[tuple[str, str]] = (),
+    most_bytes: int = _SMALL_ANSWER_BYTES,
+) -> Call[T]:
+    return Call(
+        method="GET",
+        path=path,
+        read=read,
+        query=tuple(query),
+        options=options or {},
+        most_bytes=most_bytes,
+    )
