@@ -12,13 +12,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batchembed.errors import AnswerError
+from batchembed.errors import AnswerError, ArgumentError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
 
 def task_path(task_id: str, tail: str = "") -> str:
-    """The path of a task, its id quoted: an id can't climb out of its segment."""
+    """The path of a task, its id quoted: an id can't climb out of its segment.
+
+    Raises:
+        ArgumentError: an id that no quoting keeps in its place.
+    """
+    if task_id in {"", ".", ".."}:
+        raise ArgumentError(f"task_id {task_id!r} is no id of a task")
     return f"embed/tasks/{quote(task_id, safe='')}{tail}"
 
 
