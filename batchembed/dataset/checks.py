@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -103,12 +104,18 @@ def _row(segment: AnsweredSegment, number: int, profile: Profile, scopes: tuple[
     option = segment.embedding_option or profile.embedding_options[0]
     scope = segment.embedding_scope or (scopes[0] if len(scopes) == 1 else "")
     for key, value in (("embedding_option", option), ("embedding_scope", scope)):
-        if partition_problem(key, value) is not None:
+        if not _can_name_a_folder(key, value):
             raise _broken("segment_unnamed", f"segment {number} has {key} {value!r}")
     start, end = segment.start_offset_sec, segment.end_offset_sec
     if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
         raise _broken("segment_without_time", f"segment {number} is from {start} to {end}")
     return _Row(option, scope, Span(to_ms(start), to_ms(end)), _vector(segment.float_, number))
+
+
+@functools.lru_cache(maxsize=256)
+def _can_name_a_folder(key: str, value: str) -> bool:
+    """Segments share a few names."""
+    return partition_problem(key, value) is None
 
 
 def _vector(
@@ -121,7 +128,7 @@ def _vector(
     if read.ndim != 1 or read.dtype.kind not in "fiu" or read.size == 0:
         raise _broken("embedding_missing", f"segment {number} has no vector of numbers")
     with np.errstate(over="ignore"):
-        return read.astype(np.float32)
+        return read.astype(np.float32, copy=False)
 
 
 def _check_vector(vector: NDArray[np.float32], number: int, dimension: int) -> None:
