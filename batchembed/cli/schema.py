@@ -13,8 +13,9 @@ from batchembed.manifest.schema import bundled
 @click.command("schema")
 @click.argument("name", default="manifest")
 def command(name: str) -> None:
-    """Print a JSON Schema: manifest (default, with the limits in it), run-report, limits/MODEL."""
-    known = ("manifest", "run-report", *(f"limits/{model}" for model in resources.model_names()))
+    """Print a JSON Schema: manifest (default, with the limits in it), run-report, faults, limits/MODEL."""
+    models = (f"limits/{model}" for model in resources.model_names())
+    known = ("manifest", "run-report", "faults", *models)
     if name not in known:
         raise UsageError(f"there is no schema {name!r}; there are: {', '.join(known)}")
     print_json(bundled() if name == "manifest" else resources.schema(name))

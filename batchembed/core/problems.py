@@ -66,4 +66,5 @@ class ManifestError(BatchembedError):
         if self.problems and all(problem.code in INPUT_CODES for problem in self.problems):
             self.exit_code = ExitCode.NO_INPUT
         many = "problem" if len(self.problems) == 1 else "problems"
-        super().__init__(f"{len(self.problems)} {many} in the manifest")
+        file = self.problems[0].place.file if self.problems else "the manifest"
+        super().__init__(f"{len(self.problems)} {many} in {file}")
