@@ -1,33 +1,26 @@
-"""One behaviour of the Embed API, whichever way it is reached: in process, or over HTTP."""
+"""One behaviour of the Embed API, whoever asks, and whichever way it is reached.
+
+The suite runs with our clients and with the official `twelvelabs` SDK, which nobody here wrote.
+"""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import pytest
 
-from batchembed.api.client import AsyncTasksClient
-from batchembed.api.retry import PollPolicy
-from batchembed.errors import ApiError, BadRequestError, NotFoundError
-from tests.support.engines import InstantPool, in_process, on_loopback
+from tests.support.apis import WAYS, Api, OpenApi
+from tests.support.engines import InstantPool
 from tests.support.media import make_video
 
-T = TypeVar("T")
-
-Opener: TypeAlias = Callable[..., AbstractAsyncContextManager[AsyncTasksClient]]
-Use: TypeAlias = Callable[[AsyncTasksClient], Awaitable[T]]
-
-QUICK = PollPolicy(first_wait_s=0.001, longest_wait_s=0.02, deadline_s=20)
+PACE_S = 0.02
 
 
-@pytest.fixture(params=[in_process, on_loopback], ids=["in process", "on loopback"])
-def opener(request: pytest.FixtureRequest) -> Opener:
-    opened: Opener = request.param
-    return opened
+@pytest.fixture(params=WAYS)
+def open_api(request: pytest.FixtureRequest) -> OpenApi:
+    return WAYS[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -37,33 +30,46 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def using(opener: Opener, folder: Path, use: Use[T], pool: InstantPool | None = None) -> T:
-    async def run() -> T:
-        async with opener(folder, pool) as client:
-            return await use(client)
+def create(api: Api, film: Path, **arguments: Any) -> str:
+    with film.open("rb") as file:
+        made = api.call("create", model_name="local-v1", video_file=file, **arguments)
+    task_id: str = made.id
+    return task_id
 
-    return asyncio.run(run())
+
+def create_ready(api: Api, film: Path, **arguments: Any) -> str:
+    task_id = create(api, film, **arguments)
+    assert api.call("wait_for_done", task_id, sleep_interval=PACE_S).status == "ready"
+    return task_id
 
 
-def test_a_video_goes_the_whole_way(opener: Opener, film: Path, tmp_path: Path) -> None:
-    async def use(client: AsyncTasksClient) -> Any:
-        made = await client.create(
-            model_name="local-v1", video_file=film, video_embedding_scope=["clip", "video"]
+def test_a_video_goes_the_whole_way(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    seen: list[str] = []
+    with open_api(tmp_path) as api:
+        task_id = create(api, film, video_embedding_scope=["clip", "video"])
+        done = api.call(
+            "wait_for_done",
+            task_id,
+            sleep_interval=PACE_S,
+            callback=lambda task: seen.append(task.status),
         )
-        assert made.id is not None
-        status = await client.wait_for_done(made.id, policy=QUICK)
-        return status, await client.retrieve(made.id), await client.list_page()
+        status = api.call("status", task_id)
+        answer = api.call("retrieve", task_id)
+        listed = api.call("list")
 
-    status, answer, listing = using(opener, tmp_path, use)
-
+    assert seen[-1] == "ready"
+    assert set(seen) <= {"processing", "ready"}
+    assert (done.id, done.status, done.model_name) == (task_id, "ready", "local-v1")
     assert status.status == "ready"
-    assert status.model_name == "local-v1"
     metadata = status.video_embedding.metadata
-    assert (metadata.input_filename, metadata.video_clip_length) == ("film.mp4", 6.0)
-    assert (metadata.video_embedding_scope, metadata.duration) == (["clip", "video"], 15.0)
+    assert (metadata.input_filename, metadata.input_url) == ("film.mp4", None)
+    assert (metadata.video_clip_length, metadata.duration) == (6.0, 15.0)
+    assert metadata.video_embedding_scope == ["clip", "video"]
+    assert answer.video_embedding.metadata.input_filename == "film.mp4"
+    segments = answer.video_embedding.segments
     assert [
         (seg.start_offset_sec, seg.end_offset_sec, seg.embedding_option, seg.embedding_scope)
-        for seg in answer.video_embedding.segments
+        for seg in segments
     ] == [
         (start, end, option, scope)
         for option in ("visual-text", "audio")
@@ -74,28 +80,81 @@ def test_a_video_goes_the_whole_way(opener: Opener, film: Path, tmp_path: Path) 
             (0.0, 15.0, "video"),
         )
     ]
-    assert {len(seg.float_) for seg in answer.video_embedding.segments} == {1024}
+    assert {len(seg.float_) for seg in segments} == {1024}
+    assert all(abs(sum(x * x for x in seg.float_) - 1) < 1e-6 for seg in segments)
     assert answer.created_at.tzinfo is not None
-    assert [task.id for task in listing.data] == [status.id]
-    assert listing.page_info.total_results == 1
+    assert abs(answer.created_at - datetime.now(tz=UTC)) < timedelta(minutes=5)
+    assert [task.id for task in listed] == [task_id]
+    assert listed[0].created_at == answer.created_at
 
 
-def test_options_are_chosen_at_retrieval(opener: Opener, film: Path, tmp_path: Path) -> None:
-    async def use(client: AsyncTasksClient) -> Any:
-        made = await client.create(model_name="local-v1", video_file=film)
-        await client.wait_for_done(made.id or "", policy=QUICK)
-        return await client.retrieve(made.id or "", embedding_option="audio")
+def test_offsets_choose_a_window(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api:
+        task_id = create_ready(
+            api,
+            film,
+            video_start_offset_sec=2,
+            video_end_offset_sec=12.5,
+            video_clip_length=4,
+            video_embedding_scope=["clip"],
+        )
+        answer = api.call("retrieve", task_id, embedding_option="audio")
 
-    answer = using(opener, tmp_path, use)
-
-    assert {seg.embedding_option for seg in answer.video_embedding.segments} == {"audio"}
+    assert [
+        (seg.start_offset_sec, seg.end_offset_sec) for seg in answer.video_embedding.segments
+    ] == [(2.0, 6.0), (6.0, 10.0), (10.0, 12.5)]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "words"),
+    ("wanted", "given"),
+    [
+        (None, {"visual-text", "audio"}),
+        ("audio", {"audio"}),
+        (["visual-text"], {"visual-text"}),
+        (["audio", "visual-text"], {"visual-text", "audio"}),
+    ],
+    ids=["all", "a text", "a list of one", "a list of two"],
+)
+def test_options_are_chosen_at_retrieval(
+    open_api: OpenApi, film: Path, tmp_path: Path, wanted: Any, given: set[str]
+) -> None:
+    with open_api(tmp_path) as api:
+        answer = api.call("retrieve", create_ready(api, film), embedding_option=wanted)
+
+    assert {seg.embedding_option for seg in answer.video_embedding.segments} == given
+
+
+def test_an_option_that_the_video_lacks_is_not_found(open_api: OpenApi, tmp_path: Path) -> None:
+    silent = make_video(tmp_path / "silent.mp4", seconds=5.0)
+
+    with open_api(tmp_path / "engine") as api:
+        task_id = create_ready(api, silent)
+        every = api.call("retrieve", task_id)
+        with pytest.raises(api.api_error) as caught:
+            api.call("retrieve", task_id, embedding_option="audio")
+
+    assert {seg.embedding_option for seg in every.video_embedding.segments} == {"visual-text"}
+    error: Any = caught.value
+    assert (error.status_code, error.body["code"]) == (404, "embed_no_embeddings_found")
+
+
+def test_every_form_of_a_file_is_taken(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    content = film.read_bytes()
+    with open_api(tmp_path) as api, film.open("rb") as opened:
+        forms = (content, opened, ("a.mp4", content), ("b.mp4", content, "video/mp4"))
+        made = [api.call("create", model_name="local-v1", video_file=form).id for form in forms]
+        names = [
+            api.call("status", task_id).video_embedding.metadata.input_filename for task_id in made
+        ]
+
+    assert names == ["upload", "film.mp4", "a.mp4", "b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "words"),
     [
         (
-            {"video_clip_length": 1},
+            {"video_clip_length": 11},
             "parameter_invalid",
             (
                 "The video_clip_length parameter is invalid. "
@@ -120,20 +179,37 @@ def test_options_are_chosen_at_retrieval(opener: Opener, film: Path, tmp_path: P
         ({"video_clip_length": "six"}, "parameter_invalid", "'six' is no number"),
         ({"video_clip_length": "nan"}, "parameter_invalid", "'nan' is no number"),
         ({"video_embedding_scope": ["video"]}, "parameter_invalid", "[clip] or [clip, video]"),
-        ({"model_name": "Marengo-retrieval-2.7"}, "parameter_invalid", "This engine has local-v1"),
-        ({"video_url": "https://e.com/a.mp4"}, "parameter_invalid", "fetches no URL"),
+        ({"brand_new": "1"}, "parameter_unknown", "The brand_new parameter is unknown."),
     ],
 )
-def test_a_wrong_create_gets_the_documents_code(
-    opener: Opener, film: Path, tmp_path: Path, arguments: dict[str, Any], code: str, words: str
+def test_a_wrong_create_gets_the_documents_code_and_words(
+    open_api: OpenApi, film: Path, tmp_path: Path, parts: dict[str, Any], code: str, words: str
 ) -> None:
-    asked = {"model_name": "local-v1", "video_file": film, **arguments}
+    """The parts go past the checks of our own client, which would not send them."""
+    options = {"additional_body_parameters": parts}
 
-    with pytest.raises(BadRequestError) as caught:
-        using(opener, tmp_path, lambda client: client.create(**asked))
+    with open_api(tmp_path) as api:
+        with pytest.raises(api.bad_request) as caught:
+            create(api, film, request_options=options)
+        listed = api.call("list")
 
-    assert caught.value.code == code
-    assert words in (caught.value.server_message or "")
+    error: Any = caught.value
+    assert (error.status_code, error.body["code"]) == (400, code)
+    assert words in error.body["message"]
+    assert listed == []
+
+
+def test_a_model_that_the_engine_lacks_is_refused_with_those_it_has(
+    open_api: OpenApi, film: Path, tmp_path: Path
+) -> None:
+    with open_api(tmp_path) as api, pytest.raises(api.bad_request) as caught:
+        api.call(
+            "create", model_name="Marengo-retrieval-2.7", video_file=("a.mp4", film.read_bytes())
+        )
+
+    error: Any = caught.value
+    assert error.body["code"] == "parameter_invalid"
+    assert "local-v1" in error.body["message"]
 
 
 @pytest.mark.parametrize(
@@ -145,108 +221,132 @@ def test_a_wrong_create_gets_the_documents_code(
     ],
 )
 def test_the_uploads_own_limits_are_measured(
-    opener: Opener, tmp_path: Path, make: dict[str, Any], code: str
+    open_api: OpenApi, tmp_path: Path, make: dict[str, Any], code: str
 ) -> None:
-    path = tmp_path / "a.mp4"
-    make_video(path, **make)
+    path = make_video(tmp_path / "a.mp4", **make)
 
-    with pytest.raises(BadRequestError) as caught:
-        using(
-            opener,
-            tmp_path / "engine",
-            lambda client: client.create(model_name="local-v1", video_file=path),
-        )
+    with open_api(tmp_path / "engine") as api, pytest.raises(api.bad_request) as caught:
+        create(api, path)
 
-    assert caught.value.code == code
+    error: Any = caught.value
+    assert error.body["code"] == code
     assert list((tmp_path / "engine" / "uploads").glob("*")) == []
 
 
-def test_bytes_that_are_no_video_are_refused(opener: Opener, tmp_path: Path) -> None:
-    path = tmp_path / "a.mp4"
-    path.write_text("#EXTM3U\n")
+def test_bytes_that_are_no_video_are_refused(open_api: OpenApi, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api, pytest.raises(api.bad_request) as caught:
+        api.call("create", model_name="local-v1", video_file=("a.mp4", b"#EXTM3U\n"))
 
-    with pytest.raises(BadRequestError) as caught:
-        using(
-            opener,
-            tmp_path / "engine",
-            lambda client: client.create(model_name="local-v1", video_file=path),
-        )
-
-    assert caught.value.code == "video_file_broken"
+    error: Any = caught.value
+    assert error.body["code"] == "video_file_broken"
 
 
-def test_a_failed_task_says_why(opener: Opener, film: Path, tmp_path: Path) -> None:
-    async def use(client: AsyncTasksClient) -> Any:
-        made = await client.create(model_name="local-v1", video_file=film)
-        return await client.wait_for_done(made.id or "", policy=QUICK)
+def test_a_failed_task_is_returned_as_failed(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    with open_api(tmp_path, InstantPool(fails=True)) as api:
+        task_id = create(api, film)
+        done = api.call("wait_for_done", task_id, sleep_interval=PACE_S)
+        answer = api.call("retrieve", task_id)
+        failed = api.call("list", status="failed")
 
-    status = using(opener, tmp_path, use, InstantPool(fails=True))
+    assert (done.status, answer.status) == ("failed", "failed")
+    assert not answer.video_embedding.segments
+    assert [task.id for task in failed] == [task_id]
 
-    assert status.status == "failed"
-    assert (status.error.code, status.error.message) == ("video_file_broken", "the film is torn")
+
+def test_a_task_that_is_not_ready_has_no_segments(
+    open_api: OpenApi, film: Path, tmp_path: Path
+) -> None:
+    with open_api(tmp_path, InstantPool(hangs=True)) as api:
+        task_id = create(api, film)
+        status = api.call("status", task_id)
+        answer = api.call("retrieve", task_id)
+
+    assert (status.status, answer.status) == ("processing", "processing")
+    assert not answer.video_embedding.segments
 
 
-@pytest.mark.parametrize("task_id", ["0" * 24, "a/b", "..", "é"])
-def test_an_unknown_task_is_not_found(opener: Opener, tmp_path: Path, task_id: str) -> None:
-    async def use(client: AsyncTasksClient) -> None:
-        with pytest.raises((NotFoundError, BadRequestError)):
-            await client.status(task_id)
-        with pytest.raises((NotFoundError, BadRequestError)):
-            await client.retrieve(task_id)
+def test_a_task_that_nobody_made_is_not_found(open_api: OpenApi, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api:
+        for method in ("status", "retrieve"):
+            with pytest.raises(api.api_error) as caught:
+                api.call(method, "0" * 24)
+            error: Any = caught.value
+            assert (error.status_code, error.body["code"]) == (404, "resource_not_exist")
 
-    using(opener, tmp_path, use)
+
+def test_an_id_that_is_none_is_invalid(open_api: OpenApi, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api, pytest.raises(api.bad_request) as caught:
+        api.call("status", "no-id")
+
+    error: Any = caught.value
+    assert error.body["code"] == "parameter_invalid"
+    assert error.body["message"] == "The task_id parameter is invalid. task_id value is invalid"
 
 
 def test_a_repeated_create_of_one_key_is_one_task(
-    opener: Opener, film: Path, tmp_path: Path
+    open_api: OpenApi, film: Path, tmp_path: Path
 ) -> None:
-    async def use(client: AsyncTasksClient) -> Any:
-        first, again = [
-            await client.create(
-                model_name="local-v1", video_file=(name, film), idempotency_key="key"
-            )
-            for name in ("a.mp4", "b.mp4")
-        ]
-        with pytest.raises(ApiError) as caught:
-            await client.create(
+    options = {"additional_headers": {"Idempotency-Key": "key"}}
+    content = film.read_bytes()
+
+    with open_api(tmp_path) as api:
+        made = {
+            api.call(
+                "create",
                 model_name="local-v1",
-                video_file=film,
+                video_file=(name, content),
+                request_options=options,
+            ).id
+            for name in ("a.mp4", "b.mp4")
+        }
+        with pytest.raises(api.api_error) as caught:
+            api.call(
+                "create",
+                model_name="local-v1",
+                video_file=("a.mp4", content),
                 video_clip_length=5,
-                idempotency_key="key",
+                request_options=options,
             )
-        return first, again, caught.value, await client.list_page()
+        listed = api.call("list")
 
-    first, again, refused, listing = using(opener, tmp_path, use)
-
-    assert first.id == again.id
-    assert refused.status_code == 422
-    assert listing.page_info.total_results == 1
+    error: Any = caught.value
+    assert error.status_code == 422
+    assert [task.id for task in listed] == list(made)
 
 
-def test_tasks_survive_their_engine(opener: Opener, film: Path, tmp_path: Path) -> None:
-    async def create(client: AsyncTasksClient) -> Any:
-        made = await client.create(model_name="local-v1", video_file=film)
-        return made.id, (await client.status(made.id or "")).status
+def test_tasks_survive_their_engine(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    with open_api(tmp_path, InstantPool(hangs=True)) as api:
+        task_id = create(api, film)
+        before = api.call("status", task_id).status
+    with open_api(tmp_path) as api:
+        after = api.call("wait_for_done", task_id, sleep_interval=PACE_S).status
 
-    task_id, status = using(opener, tmp_path, create, InstantPool(hangs=True))
-    done = using(opener, tmp_path, lambda client: client.wait_for_done(task_id, policy=QUICK))
-
-    assert (status, done.status) == ("processing", "ready")
+    assert (before, after) == ("processing", "ready")
 
 
-def test_a_listing_is_paged_newest_first(opener: Opener, film: Path, tmp_path: Path) -> None:
-    async def use(client: AsyncTasksClient) -> Any:
-        made = [(await client.create(model_name="local-v1", video_file=film)).id for _ in range(5)]
-        for task_id in made:
-            await client.wait_for_done(task_id or "", policy=QUICK)
-        pages = [await client.list_page(page=page, page_limit=2) for page in (1, 2, 3)]
-        none = await client.list_page(status="failed")
-        with pytest.raises(BadRequestError):
-            await client.list_page(page_limit=51)
-        return made, pages, none
+def test_a_listing_is_paged_newest_first(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api:
+        made = [create_ready(api, film) for _ in range(5)]
+        every = api.call("list", page_limit=2)
+        rest = api.call("list", page=2, page_limit=2)
+        none = api.call("list", page=9)
+        failed = api.call("list", status="failed")
+        with pytest.raises(api.bad_request):
+            api.call("list", page_limit=51)
 
-    made, pages, none = using(opener, tmp_path, use)
+    assert [task.id for task in every] == made[::-1]
+    assert [task.id for task in rest] == made[2::-1]
+    assert none == failed == []
 
-    assert [task.id for page in pages for task in page.data] == made[::-1]
-    assert [page.page_info.total_page for page in pages] == [3, 3, 3]
-    assert none.data == []
+
+def test_a_listing_is_bounded_by_times(open_api: OpenApi, film: Path, tmp_path: Path) -> None:
+    with open_api(tmp_path) as api:
+        task_id = create_ready(api, film)
+        made = api.call("retrieve", task_id).created_at
+        before = (made - timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        after = (made + timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        inside = api.call("list", started_at=before, ended_at=after)
+        outside = api.call("list", started_at=after)
+
+    assert [task.id for task in inside] == [task_id]
+    assert outside == []
