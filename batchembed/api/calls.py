@@ -31,6 +31,7 @@ T = TypeVar("T")
 _SMALL_ANSWER_BYTES = 16 << 20
 _LARGE_ANSWER_BYTES = 512 << 20
 _TASKS = "embed/tasks"
+_TAIL_BYTES = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +144,14 @@ def retrieve_body(
     task_id: str, embedding_option: str | Sequence[str] | None, options: RequestOptions | None
 ) -> Call[bytearray]:
     """A task's embeddings, as they came."""
-    return _retrieve(task_id, embedding_option, options, lambda body: body)
+    return _retrieve(task_id, embedding_option, options, _whole)
+
+
+def _whole(body: bytearray) -> bytearray:
+    """The body, unless it ends before its JSON does: another try may bring the rest."""
+    if not body[-_TAIL_BYTES:].rstrip().endswith(b"}"):
+        raise AnswerError("the answer breaks off")
+    return body
 
 
 def _retrieve(
