@@ -48,6 +48,9 @@ bench: $(VENV)/.installed-test configs/videos
 	$(BIN)/python benchmarks/validate.py
 	$(BIN)/python benchmarks/probe.py
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python -m benchmarks.answer
+	$(BIN)/python -m benchmarks.upload
+	$(BIN)/python -m benchmarks.serve
 
 clean:
 	rm -rf $(VENV) dist configs/videos

