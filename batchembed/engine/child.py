@@ -1,4 +1,4 @@
-"""One worker process, seen from its parent: started, asked, and ended by its own id."""
+"""One process that opens videos, seen from its parent: started, asked, and ended by its own id."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
 from batchembed.engine.messages import (
     Failed,
     ProtocolError,
-    embedded,
+    Request,
+    Result,
     read_answer,
     read_greeting,
     send_request,
 )
+from batchembed.engine.sandbox import Confinement
 
 T = TypeVar("T")
 
-#: How long a worker may take to load the model; a fifth of a second is usual.
+#: How long a process may take to load what it needs; a third of a second is usual.
 START_DEADLINE_S = 60.0
 #: How long a worker that has closed its socket may take to end before it is killed.
 _END_GRACE_S = 5.0
@@ -34,18 +36,40 @@ _LONGEST_LINE = 300
 _ROOT = Path(__file__).resolve().parents[2]
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
-COMMAND = (sys.executable, "-P", "-m", "batchembed.engine.worker")
+
+def command_of(module: str) -> tuple[str, ...]:
+    """What starts a module of the package, or of its tests, as a child."""
+    return (sys.executable, "-P", "-m", module)
+
+
+class ChildError(Exception):
+    """A process failed at what it was asked, as `reason` says. It is of no more use."""
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
+        super().__init__(reason.message)
+
+
+class StartError(ChildError):
+    """It failed before it was asked anything, which tells nothing of the video."""
 
 
 class Child:
-    """A worker process. Not for use in two threads at once, but for `kill`."""
+    """A process of ours. Not for use in two threads at once, but for `kill`."""
 
-    def __init__(self, command: Sequence[str], memory_bytes: int) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        memory_bytes: int,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Start it; `command` is called with socket, memory limit and parent as arguments.
 
         Raises:
             OSError: it can't be started.
         """
+        self._clock = clock
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
         self._connection, theirs = socket.socketpair()
         try:
@@ -65,38 +89,59 @@ class Child:
             raise
         finally:
             theirs.close()
-        self._ready = False
+        #: Which means of the kernel confine it; None until it has greeted.
+        self.confinement: Confinement | None = None
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def embed(self, descriptor: int, plan: EmbedPlan, deadline_s: float) -> Embedded:
-        """Have the video in an open file embedded.
+    def ask(
+        self,
+        request: Request,
+        descriptor: int,
+        deadline_s: float,
+        understand: Callable[[Result], T],
+    ) -> T:
+        """Have the video in an open file worked on.
+
+        Args:
+            request: what is asked.
+            descriptor: of the file, at its start.
+            deadline_s: how long the answer may take; starting is not in it.
+            understand: reads the answer; may raise `ProtocolError`.
 
         Raises:
-            EmbedFailed: the video failed, or the process did, as the reason says. Either way this
-                child is of no more use.
+            StartError: the process did not start.
+            ChildError: the video failed, or the process did, as the reason says.
         """
-        if not self._ready:
-            with self._guarded(START_DEADLINE_S, "while starting"):
-                _raise_failure(read_greeting(self._connection))
-            self._ready = True
-        with self._guarded(deadline_s, "while embedding"):
-            send_request(self._connection, plan, descriptor)
-            return embedded(_raise_failure(read_answer(self._connection)))
+        if self.confinement is None:
+            with self._guarded(START_DEADLINE_S, "while starting", StartError) as remaining_s:
+                greeting = read_greeting(self._connection, remaining_s)
+                if isinstance(greeting, Failed):
+                    raise StartError(greeting.reason)
+            self.confinement = greeting.confinement
+        with self._guarded(deadline_s, "while at work", ChildError) as remaining_s:
+            send_request(self._connection, request, descriptor)
+            answer = read_answer(self._connection, remaining_s)
+            if isinstance(answer, Failed):
+                raise ChildError(answer.reason)
+            return understand(answer)
 
     @contextmanager
-    def _guarded(self, deadline_s: float, when: str) -> Iterator[None]:
-        """Give what happens inside a deadline, and turn what goes wrong into the video's failure."""
+    def _guarded(
+        self, deadline_s: float, when: str, kind: type[ChildError]
+    ) -> Iterator[Callable[[], float]]:
+        """Tell what happens inside how long it may still take, and turn what goes wrong into an error."""
+        ends_at = self._clock() + deadline_s
         self._connection.settimeout(deadline_s)
         try:
-            yield
+            yield lambda: ends_at - self._clock()
         except TimeoutError:
             self.kill()
-            raise EmbedFailed(_deadline(deadline_s)) from None
+            raise kind(_deadline(deadline_s)) from None
         except (ProtocolError, OSError) as error:
-            raise EmbedFailed(self._crash(error, when)) from error
+            raise kind(self._crash(error, when)) from error
 
     def _crash(self, error: Exception, when: str) -> Reason:
         """How the process ended, which is known a moment after its socket has closed."""
@@ -148,12 +193,6 @@ class Child:
         """End it and give everything back."""
         self.end()
         self._errors.close()
-
-
-def _raise_failure(answer: T | Failed) -> T:
-    if isinstance(answer, Failed):
-        raise EmbedFailed(answer.reason)
-    return answer
 
 
 def _environment() -> dict[str, str]:

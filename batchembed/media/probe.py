@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from fractions import Fraction
+from typing import BinaryIO
 
 import av.container
 import av.video.frame
@@ -38,17 +39,25 @@ def probe(path: str) -> Facts | Reason:
     """
     try:
         with open_regular(path) as file:
-            size_bytes = os.fstat(file.fileno()).st_size
-            with open_container(file) as container:
-                said = _said_duration_sec(container)
-                if said is not None:
-                    return _facts(container, size_bytes, said)
-                walked = _walked_duration_sec(container)
-            file.seek(0)
-            with open_container(file) as container:
-                return _facts(container, size_bytes, walked)
+            return probe_file(file, os.fstat(file.fileno()).st_size)
     except UnreadableVideoError as error:
         return error.reason
+
+
+def probe_file(file: BinaryIO, size_bytes: int) -> Facts:
+    """The same of an open file, positioned at its start, which stays the caller's to close.
+
+    Raises:
+        UnreadableVideoError: it can't be used as a video.
+    """
+    with open_container(file) as container:
+        said = _said_duration_sec(container)
+        if said is not None:
+            return _facts(container, size_bytes, said)
+        walked = _walked_duration_sec(container)
+    file.seek(0)
+    with open_container(file) as container:
+        return _facts(container, size_bytes, walked)
 
 
 def _facts(container: av.container.InputContainer, size_bytes: int, duration_sec: float) -> Facts:

@@ -17,6 +17,7 @@ import pytest
 
 from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
 from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
+from batchembed.engine.sandbox import offered
 from tests.support import bad_worker
 from tests.support.media import make_video, truncate
 
@@ -72,8 +73,8 @@ def _running(pid: int) -> bool:
 @pytest.mark.parametrize(
     ("clip_length_sec", "how"),
     [
-        (bad_worker.SEGFAULT, "died by SIGSEGV while embedding"),
-        (bad_worker.KILLED, "died by SIGKILL while embedding"),
+        (bad_worker.SEGFAULT, "died by SIGSEGV while at work"),
+        (bad_worker.KILLED, "died by SIGKILL while at work"),
         (bad_worker.MUTE, "ended with exit code 0"),
     ],
 )
@@ -164,6 +165,19 @@ def test_a_worker_that_cannot_start_says_why(video: str) -> None:
     assert failure.reason.code == "worker_crashed"
     assert "exit code 1" in str(failure)
     assert "while starting: no model here" in str(failure)
+
+
+def test_a_worker_without_the_memory_to_start_says_so(video: str) -> None:
+    with WorkerPool(1, memory_bytes=200 << 20) as pool:
+        failure = _failure(_submit(pool, video))
+    assert failure.reason.code == "worker_start"
+    assert "a worker can't start" in str(failure)
+
+
+def test_it_tells_how_its_workers_are_confined(pool: WorkerPool, video: str) -> None:
+    assert pool.confinement is None
+    _submit(pool, video).result(PATIENCE_S)
+    assert pool.confinement == offered()
 
 
 def test_a_command_that_does_not_exist_fails_the_video(video: str) -> None:

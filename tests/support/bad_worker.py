@@ -38,4 +38,4 @@ def misbehave(file: BinaryIO, plan: EmbedPlan, encoder: Encoder) -> Embedded:
 
 
 if __name__ == "__main__":
-    raise SystemExit(worker.main(sys.argv[1:], FakeEncoder, misbehave))
+    raise SystemExit(worker.main(sys.argv[1:], lambda: worker.embedder(FakeEncoder, misbehave)))
