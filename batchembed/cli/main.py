@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from batchembed.cli import plan, run, schema, status, validate
+from batchembed.cli import plan, run, schema, serve, status, validate
 from batchembed.cli.problems import print_json, print_problems
 from batchembed.cli.streams import quietly, silence
 from batchembed.cli.versions import versions
@@ -43,7 +43,14 @@ def cli() -> None:
     """
 
 
-for _verb in (run.command, validate.command, plan.command, status.command, schema.command):
+for _verb in (
+    run.command,
+    validate.command,
+    plan.command,
+    status.command,
+    schema.command,
+    serve.command,
+):
     cli.add_command(_verb)
 
 

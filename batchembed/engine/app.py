@@ -3,194 +3,146 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import UTC, datetime
+import importlib.metadata
+from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from batchembed.api.models import (
-    CreateForm,
-    PageInfo,
-    TaskError,
-    TasksCreateResponse,
-    TasksListResponse,
-    TasksRetrieveResponse,
-    TasksRetrieveResponseVideoEmbedding,
-    TasksStatusResponse,
-    TasksStatusResponseVideoEmbedding,
-    Upload,
-    VideoEmbeddingMetadata,
-    VideoEmbeddingTask,
-    VideoSegment,
+from batchembed.api.models import TasksCreateResponse
+from batchembed.engine import queries
+from batchembed.engine.answers import (
+    answer,
+    listing,
+    refused,
+    status_of,
+    with_segments,
+    without_segments,
 )
-from batchembed.core.problems import Reason
-from batchembed.engine.refusal import Refusal
+from batchembed.engine.openapi import API_PREFIX, Health, description
+from batchembed.engine.refusal import Refusal, unavailable
 from batchembed.engine.service import Engine
-from batchembed.engine.tasks import Task
+from batchembed.engine.task import Task
+from batchembed.engine.uploads import MAX_UPLOAD_BYTES, declared_bytes, receive_form
 from batchembed.errors import StorageError
 
-API_PREFIX = "/v1.3"
-_STATUSES = ("processing", "ready", "failed")
-_OPTIONS = ("visual-text", "audio")
-_MAX_PAGE = 50
+__all__ = ["API_PREFIX", "answer", "build_app", "refused"]
 
 
-def build_app(engine: Engine) -> Starlette:
-    """The app over a started engine, whose life is its owner's."""
-    api = _Endpoints(engine)
+def build_app(
+    engine: Engine, *, max_upload_bytes: int = MAX_UPLOAD_BYTES, confined: bool = False
+) -> Starlette:
+    """The app over a started engine, whose life is its owner's.
+
+    Args:
+        engine: it.
+        max_upload_bytes: of a create's whole body.
+        confined: whether the system keeps the workers from files and network; it is only told.
+    """
+    api = _Endpoints(engine, max_upload_bytes=max_upload_bytes, confined=confined)
     routes = [
-        Route(f"{API_PREFIX}/embed/tasks", api.create, methods=["POST"]),
-        Route(f"{API_PREFIX}/embed/tasks", api.list_tasks, methods=["GET"]),
+        Route(f"{API_PREFIX}/embed/tasks", api.tasks, methods=["GET", "POST"]),
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}/status", api.status, methods=["GET"]),
         Route(f"{API_PREFIX}/embed/tasks/{{task_id}}", api.retrieve, methods=["GET"]),
+        Route("/healthz", api.health, methods=["GET"]),
+        Route("/openapi.json", api.openapi, methods=["GET"]),
     ]
-    handlers = {Refusal: _refuse, HTTPException: _no_route, StorageError: _in_trouble}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            Refusal: _refuse,
+            HTTPException: _no_route,
+            StorageError: _in_trouble,
+            ClientDisconnect: _gone,
+            Exception: _defect,
+        },
+    )
+    app.router.redirect_slashes = False  # a redirect would be no documented answer
+    return app
 
 
 class _Endpoints:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, max_upload_bytes: int, confined: bool) -> None:
         self._engine = engine
+        self._max_upload_bytes = max_upload_bytes
+        self._confined = confined
+        self._description = msgspec.json.encode(
+            description(engine.aliases, max_upload_bytes=max_upload_bytes)
+        )
 
-    async def create(self, request: Request) -> Response:
-        kind = request.headers.get("content-type", "")
-        if not kind.startswith("multipart/form-data"):
-            raise Refusal(400, "parameter_invalid", "The request must be multipart/form-data.")
-        async with request.form(max_files=1, max_fields=16) as parts:
-            fields = tuple(
-                (name, value) for name, value in parts.multi_items() if isinstance(value, str)
+    async def tasks(self, request: Request) -> Response:
+        return await (self._create if request.method == "POST" else self._list)(request)
+
+    async def _create(self, request: Request) -> Response:
+        key = queries.idempotency_key(request.headers.get("idempotency-key"))
+        length = declared_bytes(request.headers.get("content-length"), self._max_upload_bytes)
+        self._engine.require_room()
+        with self._engine.receiving(key), self._engine.storing():
+            await asyncio.to_thread(self._engine.spool.require_room, length)
+            received = await receive_form(
+                request.stream(),
+                content_type=request.headers.get("content-type", ""),
+                spool=self._engine.spool,
+                max_bytes=self._max_upload_bytes,
             )
-            files = [
-                (name, value)
-                for name, value in parts.multi_items()
-                if isinstance(value, UploadFile)
-            ]
-            stray = [name for name, _ in files if name != "video_file"]
-            if stray:
-                raise Refusal(400, "parameter_unknown", f"The {stray[0]} parameter is unknown.")
-            upload = (
-                Upload(file=files[0][1].file, filename=files[0][1].filename or "upload")
-                if files
-                else None
-            )
-            task = await self._engine.create(
-                CreateForm(fields=fields, upload=upload), request.headers.get("idempotency-key")
-            )
+            task = await self._engine.create_received(received, key)
         return answer(TasksCreateResponse(id=task.task_id))
 
     async def status(self, request: Request) -> Response:
-        task = await asyncio.to_thread(self._engine.tasks.get, request.path_params["task_id"])
-        return answer(
-            TasksStatusResponse(
-                id=task.task_id,
-                model_name=task.parameters.model_name,
-                status=task.status,
-                video_embedding=TasksStatusResponseVideoEmbedding(metadata=_metadata(task)),
-                error=None if task.error is None else _told(task.error),
-                warnings=[_told(warning) for warning in task.warnings] or None,
-            )
-        )
+        return answer(status_of(await self._task(request)))
 
     async def retrieve(self, request: Request) -> Response:
-        wanted = request.query_params.getlist("embedding_option")
+        wanted = queries.embedding_options(request.query_params)
+        task = await self._task(request)
+        if task.status != "ready":
+            return answer(without_segments(task))
+        embedded = await asyncio.to_thread(self._engine.tasks.result, task)
+        there = {segment.embedding_option for segment in embedded.segments}
         for option in wanted:
-            if option not in _OPTIONS:
-                known = ", ".join(_OPTIONS)
-                raise Refusal(
-                    400,
-                    "parameter_invalid",
-                    f"The embedding_option parameter is invalid. It is one of: {known}",
-                )
-        task = await asyncio.to_thread(self._engine.tasks.get, request.path_params["task_id"])
-        return Response(
-            await asyncio.to_thread(self._retrieved, task, tuple(wanted)),
-            media_type="application/json",
-        )
-
-    def _retrieved(self, task: Task, wanted: tuple[str, ...]) -> bytes:
-        segments = None if task.status != "ready" else self._segments(task, wanted)
-        return msgspec.json.encode(
-            TasksRetrieveResponse(
-                id=task.task_id,
-                model_name=task.parameters.model_name,
-                status=task.status,
-                created_at=_moment(task.created_at),
-                video_embedding=TasksRetrieveResponseVideoEmbedding(
-                    metadata=_metadata(task), segments=segments
-                ),
-            )
-        )
-
-    def _segments(self, task: Task, wanted: tuple[str, ...]) -> list[VideoSegment]:
-        result = self._engine.tasks.result(task)
-        for option in wanted:
-            if all(segment.embedding_option != option for segment in result.segments):
+            if option not in there:
                 raise Refusal(
                     404,
                     "embed_no_embeddings_found",
                     f"The video has no embeddings for embedding_option '{option}'",
                 )
-        return [
-            VideoSegment(
-                start_offset_sec=segment.start_ms / 1000,
-                end_offset_sec=segment.end_ms / 1000,
-                embedding_option=segment.embedding_option,
-                embedding_scope=segment.embedding_scope,
-                float_=vector.tolist(),
-            )
-            for segment, vector in zip(result.segments, result.vectors, strict=True)
-            if not wanted or segment.embedding_option in wanted
-        ]
+        pieces = with_segments(task, embedded, wanted)
+        return StreamingResponse(_off_the_loop(pieces), media_type="application/json")
 
-    async def list_tasks(self, request: Request) -> Response:
-        query = request.query_params
-        status = query.get("status")
-        if status is not None and status not in _STATUSES:
-            raise Refusal(400, "parameter_invalid", "The status parameter is invalid.")
-        page = _count(query.get("page"), "page", default=1, most=1 << 40)
-        limit = _count(query.get("page_limit"), "page_limit", default=10, most=_MAX_PAGE)
-        found = await asyncio.to_thread(
-            lambda: self._engine.tasks.page(
-                status=status,
-                started_at=_time(query.get("started_at"), "started_at"),
-                ended_at=_time(query.get("ended_at"), "ended_at"),
-                page=page,
-                page_limit=limit,
-            )
-        )
+    async def _task(self, request: Request) -> Task:
+        task_id = queries.task_id(request.path_params["task_id"])
+        task = self._engine.tasks.peek(task_id)  # no hop to a thread, for most
+        return await asyncio.to_thread(self._engine.tasks.get, task_id) if task is None else task
+
+    async def _list(self, request: Request) -> Response:
+        asked = queries.listing_query(request.query_params)
+        found = await asyncio.to_thread(self._engine.tasks.page, asked)
+        return answer(listing(found, asked.page, asked.page_limit))
+
+    async def health(self, _request: Request) -> Response:
+        engine = self._engine
+        failing = engine.failure is not None
         return answer(
-            TasksListResponse(
-                data=[_listed(task) for task in found.tasks],
-                page_info=PageInfo(
-                    page=page,
-                    limit_per_page=limit,
-                    total_page=max(1, -(-found.total // limit)),
-                    total_results=found.total,
-                ),
-            )
+            Health(
+                status="failed" if failing else "ok",
+                version=importlib.metadata.version("batchembed"),
+                queue_length=engine.queue_length,
+                workers=engine.workers,
+                workers_confined=self._confined,
+            ),
+            status_code=503 if failing else 200,
         )
 
-
-def answer(body: msgspec.Struct, status_code: int = 200) -> Response:
-    """A model of the wire as a JSON answer."""
-    return Response(
-        msgspec.json.encode(body), status_code=status_code, media_type="application/json"
-    )
+    async def openapi(self, _request: Request) -> Response:
+        return Response(self._description, media_type="application/json")
 
 
-def refused(refusal: Refusal) -> Response:
-    """A refusal as the API's error object."""
-    return Response(
-        msgspec.json.encode(refusal.body()),
-        status_code=refusal.status_code,
-        media_type="application/json",
-    )
+async def _off_the_loop(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+        yield piece
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
@@ -202,55 +154,17 @@ async def _refuse(_request: Request, error: Exception) -> Response:
 async def _no_route(_request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
-    code = "parameter_invalid" if error.status_code == 400 else "resource_not_exist"
-    return refused(Refusal(error.status_code, code, error.detail))
+    code = "method_not_allowed" if error.status_code == 405 else "resource_not_exist"
+    return refused(Refusal(error.status_code, code, error.detail, headers=error.headers))
 
 
 async def _in_trouble(_request: Request, error: Exception) -> Response:
-    return refused(Refusal(500, "internal_server_error", str(error)))
+    return refused(unavailable(str(error)))
 
 
-def _metadata(task: Task) -> VideoEmbeddingMetadata:
-    return VideoEmbeddingMetadata(
-        input_filename=task.input_filename,
-        video_clip_length=task.parameters.video_clip_length,
-        video_embedding_scope=list(task.parameters.video_embedding_scope),
-        duration=task.duration_sec,
-    )
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return refused(Refusal(400, "request_canceled_or_timed_out", "Request canceled."))
 
 
-def _told(reason: Reason) -> TaskError:
-    return TaskError(code=reason.code, message=reason.message)
-
-
-def _listed(task: Task) -> VideoEmbeddingTask:
-    return VideoEmbeddingTask(
-        id=task.task_id,
-        model_name=task.parameters.model_name,
-        status=task.status,
-        created_at=_moment(task.created_at),
-        video_embedding=TasksStatusResponseVideoEmbedding(metadata=_metadata(task)),
-    )
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(round(seconds, 3), tz=UTC)
-
-
-def _count(text: str | None, name: str, *, default: int, most: int) -> int:
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
-        raise Refusal(400, "parameter_invalid", f"The {name} parameter is invalid.")
-    return int(text)
-
-
-def _time(text: str | None, name: str) -> float | None:
-    parse: Callable[[str], datetime] = datetime.fromisoformat
-    try:
-        moment = None if text is None else parse(text)
-    except ValueError:
-        raise Refusal(400, "parameter_invalid", f"The {name} parameter is invalid.") from None
-    if moment is None:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+async def _defect(_request: Request, _error: Exception) -> Response:
+    return refused(Refusal(500, "internal_server_error", "A defect of the engine: see its log."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 
@@ -15,9 +16,17 @@ class RefusalBody(TypedDict):
 class Refusal(Exception):  # noqa: N818  it becomes an answer, not a failure of the engine
     """Refuses a request. `code` and `message` are the document's where it has them."""
 
-    def __init__(self, status_code: int, code: str, message: str) -> None:
+    def __init__(
+        self,
+        status_code: int,
+        code: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.status_code = status_code
         self.code = code
+        self.headers = dict(headers or {})
         super().__init__(message)
 
     def body(self) -> RefusalBody:
@@ -30,3 +39,13 @@ def unknown_task(task_id: str) -> Refusal:
     return Refusal(
         404, "resource_not_exist", f"Resource with id {task_id} does not exist in embed_tasks"
     )
+
+
+def invalid(name: str, why: str) -> Refusal:
+    """The answer to a parameter with a wrong value."""
+    return Refusal(400, "parameter_invalid", f"The {name} parameter is invalid. {why}")
+
+
+def unavailable(why: str) -> Refusal:
+    """The answer while the server can't do what is asked."""
+    return Refusal(503, "service_unavailable", why)

@@ -4,37 +4,50 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import jsonschema
 
 from batchembed import resources
-from batchembed.api.models import CreateForm
 from batchembed.core.keys import digest
 from batchembed.core.model import Parameters
 from batchembed.core.rules import window_breaches
-from batchembed.engine.refusal import Refusal
+from batchembed.engine.refusal import Refusal, invalid
 
 MODEL_NAME = "local-v1"
 
 _NUMBERS = ("video_clip_length", "video_start_offset_sec", "video_end_offset_sec")
 _KNOWN = frozenset({"model_name", "video_file", "video_url", "video_embedding_scope", *_NUMBERS})
+#: JSON's numbers: Python's own reading would take `1_0`, ` 6 ` and `infinity`.
+_NUMBER = re.compile(r"-?[0-9]{1,40}(\.[0-9]{1,40})?([eE][+-]?[0-9]{1,3})?")
+
+#: Of seconds: no video is so long, and milliseconds of it can still be counted.
+_LARGEST_NUMBER = 1e9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateRequest:
-    """A create that passed every check that needs no video."""
+    """A create that passed every check that needs no video.
+
+    `video_url` is what to embed where it is set, whatever else was sent; else it is the file.
+    """
 
     parameters: Parameters
+    video_url: str | None
 
-    def digest(self, content_sha256: str) -> str:
-        """What two creates under one Idempotency-Key must share."""
+    def digest(self, content: str) -> str:
+        """What two creates under one Idempotency-Key must share.
+
+        Args:
+            content: sha256 of the file's bytes, or the URL.
+        """
         asked = self.parameters
         return digest(
             {
-                "content": content_sha256,
+                "content": content,
                 "model_name": asked.model_name,
                 "video_clip_length": asked.video_clip_length,
                 "video_embedding_scope": list(asked.video_embedding_scope),
@@ -44,28 +57,35 @@ class CreateRequest:
         )
 
 
-def read_form(form: CreateForm) -> CreateRequest:
-    """Check a form.
+def read_form(
+    fields: Sequence[tuple[str, str]], *, has_file: bool, aliases: Collection[str] = ()
+) -> CreateRequest:
+    """Check a form's fields.
+
+    Args:
+        fields: names and texts; an empty text counts as not given, for that is what the official
+            SDK sends for an explicit None.
+        has_file: whether `video_file` came, too.
+        aliases: further names that the model answers to.
 
     Raises:
         Refusal: 400 with the document's code and message.
     """
-    unknown = sorted({name for name, _ in form.fields} - _KNOWN)
+    unknown = sorted({name for name, _ in fields} - _KNOWN)
     if unknown:
-        raise Refusal(400, "parameter_unknown", f"The {unknown[0]} parameter is unknown.")
-    values = _values(form)
+        raise Refusal(400, "parameter_unknown", f"The {unknown[0][:200]} parameter is unknown.")
+    values = _values([(name, text) for name, text in fields if text])
     model_name = values.pop("model_name", None)
     if model_name is None:
         raise _not_provided("model_name")
-    if model_name != MODEL_NAME:
-        raise _invalid("model_name", f"This engine has {MODEL_NAME}")
-    if values.pop("video_url", None) is not None:
-        raise _invalid("video_url", "This engine fetches no URL: upload the file as video_file")
-    if form.upload is None:
+    if model_name != MODEL_NAME and model_name not in aliases:
+        raise invalid("model_name", f"This engine has {', '.join((MODEL_NAME, *sorted(aliases)))}")
+    video_url = values.pop("video_url", None)
+    if video_url is None and not has_file:
         raise _not_provided("video_file")
     _require_schema(values)
     parameters = Parameters(
-        model_name=model_name,
+        model_name=MODEL_NAME,
         video_clip_length=values.get("video_clip_length", _default("video_clip_length")),
         video_embedding_scope=tuple(
             values.get("video_embedding_scope", _default("video_embedding_scope"))
@@ -75,35 +95,32 @@ def read_form(form: CreateForm) -> CreateRequest:
     )
     for reason in window_breaches(parameters):
         raise Refusal(400, reason.code, reason.message)
-    return CreateRequest(parameters=parameters)
+    return CreateRequest(parameters=parameters, video_url=video_url)
 
 
-def _values(form: CreateForm) -> dict[str, Any]:
+def _values(fields: Sequence[tuple[str, str]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for name, text in form.fields:
+    for name, text in fields:
         if name == "video_embedding_scope":
             values.setdefault(name, []).append(text)
         elif name in values:
-            raise _invalid(name, "It is given twice")
+            raise invalid(name, "It is given twice")
         else:
             values[name] = _number(name, text) if name in _NUMBERS else text
     return values
 
 
 def _number(name: str, text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        raise _invalid(name, f"{text[:40]!r} is no number") from None
-    if not math.isfinite(number):
-        raise _invalid(name, f"{text[:40]!r} is no number")
+    number = float(text) if _NUMBER.fullmatch(text) else math.inf
+    if abs(number) > _LARGEST_NUMBER:
+        raise invalid(name, f"{text[:40]!r} is no number")
     return number
 
 
 def _require_schema(values: Mapping[str, Any]) -> None:
     for error in _validator().iter_errors(values):
         if error.validator == "dependentRequired":
-            raise _invalid(
+            raise invalid(
                 next(iter(values.keys() & {"video_start_offset_sec", "video_end_offset_sec"})),
                 "Set both video_start_offset_sec and video_end_offset_sec, or neither",
             )
@@ -111,7 +128,7 @@ def _require_schema(values: Mapping[str, Any]) -> None:
         said = error.schema.get("x-messages", {}).get(error.validator)
         if said is not None:
             raise Refusal(400, "parameter_invalid", said)
-        raise _invalid(name, error.schema.get("x-hint", error.message))
+        raise invalid(name, error.schema.get("x-hint", error.message))
 
 
 @functools.cache
@@ -127,10 +144,6 @@ def _validator() -> jsonschema.Draft202012Validator:
 
 def _default(name: str) -> Any:  # noqa: ANN401  the schema's own value
     return _parameters_schema()["properties"][name]["default"]
-
-
-def _invalid(name: str, why: str) -> Refusal:
-    return Refusal(400, "parameter_invalid", f"The {name} parameter is invalid. {why}")
 
 
 def _not_provided(name: str) -> Refusal:

@@ -4,79 +4,116 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import os
 import secrets
-import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import Self
 
-from batchembed.api.models import CreateForm, Upload
-from batchembed.core.model import Facts, FileIdentity, Parameters
+from batchembed.api.models import CreateForm
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
-from batchembed.engine.refusal import Refusal
-from batchembed.engine.requests import MODEL_NAME, read_form
-from batchembed.engine.tasks import SourceFile, Task, TaskTable
+from batchembed.engine.fetch import FetchRules, url_problem
+from batchembed.engine.intake import Arrived, Probe, arrive, arrived, take
+from batchembed.engine.pool import WorkerPool
+from batchembed.engine.refusal import Refusal, invalid, unavailable
+from batchembed.engine.requests import CreateRequest, read_form
+from batchembed.engine.spool import RESERVE_BYTES, Spool, discard
+from batchembed.engine.task import Task
+from batchembed.engine.tasks import TaskTable
+from batchembed.engine.uploads import Received
+from batchembed.engine.work import Workers, Workshop
 from batchembed.errors import BatchembedError, StorageError
-from batchembed.media.identity import identity_of, sha256_file
-from batchembed.media.limits import breaches
-from batchembed.media.probe import probe
-from batchembed.media.unreadable import UnreadableVideoError
+from batchembed.media.probe import probe as probe_here
 
-_COPY_CHUNK = 1 << 20
+__all__ = ["MAX_PROCESSING", "Engine", "Workers"]
 
-
-class Workers(Protocol):
-    """Where videos are embedded: the one seam for scale."""
-
-    def submit(
-        self, path: str, plan: EmbedPlan, *, deadline_s: float, expect: Expected | None = None
-    ) -> Future[Embedded]:
-        """Have the video at `path` embedded; the future may hold `EmbedFailed`."""
-        ...
-
-    def close(self) -> None:
-        """End what is at work; its futures get `PoolClosedError`."""
-        ...
+#: Tasks that may wait; more are told to come again.
+MAX_PROCESSING = 10_000
+_COME_AGAIN_S = 60
+#: The code of a probe that could not begin, which is not the video's fault.
+_NO_PROCESS = "worker_start"
 
 
 class Engine:
     """Tasks in a folder, and workers for them. Use it as an async context manager."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  each is a limit, or a seam to the world
         self,
         folder: Path,
         *,
         workers: int,
         pool: Workers | None = None,
         clock: Callable[[], float] = time.time,
+        probe: Probe = probe_here,
+        aliases: Collection[str] = (),
+        fetch_rules: FetchRules | None = None,
+        retention_s: float | None = None,
+        sweep_every_s: float = 600.0,
+        max_processing: int = MAX_PROCESSING,
+        reserve_bytes: int = RESERVE_BYTES,
     ) -> None:
+        """Open nothing yet.
+
+        Args:
+            folder: of this engine alone.
+            workers: how many videos are embedded at once.
+            pool: where.
+            clock: the time, in seconds since 1970.
+            probe: what finds the facts of a video.
+            aliases: further names of the model.
+            fetch_rules: what a `video_url` may reach; None: none is fetched.
+            retention_s: how long an ended task is kept; None: for good.
+            sweep_every_s: between two removals of what has expired.
+            max_processing: tasks that have not ended, at most.
+            reserve_bytes: of the disk, which uploads leave free.
+        """
+        self.workers = workers
+        self.aliases = frozenset(aliases)
+        self.spool = Spool(folder / "uploads", reserve_bytes=reserve_bytes)
         self._folder = folder
-        self._uploads = folder / "uploads"
-        self._workers = workers
         self._pool: Workers = pool or WorkerPool(workers)
         self._clock = clock
-        self._queue: list[tuple[float, str, Task]] = []
-        self._waiting = asyncio.Condition()
-        self._consumers: list[asyncio.Task[None]] = []
+        self._probe = probe
+        self._fetch_rules = fetch_rules
+        self._retention_s = retention_s
+        self._sweep_every_s = sweep_every_s
+        self._max_processing = max_processing
+        self._receiving: set[str] = set()
+        self._running: list[asyncio.Task[None]] = []
         #: Why no task will end any more; whoever asks for one must be told.
         self.failure: BatchembedError | None = None
 
     async def __aenter__(self) -> Self:
-        self.tasks = await asyncio.to_thread(TaskTable, self._folder)
-        for task in await asyncio.to_thread(self.tasks.processing):
-            self._push(task)
-        self._consumers = [asyncio.create_task(self._consume()) for _ in range(self._workers)]
-        for consumer in self._consumers:
-            consumer.add_done_callback(self._consumer_ended)
+        processing = await asyncio.to_thread(self._open)
+        self._workshop = Workshop(
+            self.tasks,
+            self._pool,
+            self.spool,
+            probe=self._probe,
+            fetch_rules=self._fetch_rules,
+        )
+        for task in processing:
+            self._workshop.put(task)
+        self._running = [
+            asyncio.create_task(work)
+            for work in (*self._workshop.loops(self.workers), self._sweep_regularly())
+        ]
+        for running in self._running:
+            running.add_done_callback(self._ended)
         return self
+
+    def _open(self) -> tuple[Task, ...]:
+        self.tasks = TaskTable(self._folder, clock=self._clock, retention_s=self._retention_s)
+        with contextlib.ExitStack() as undo, self.storing():
+            undo.callback(self.tasks.close)
+            self.tasks.sweep()
+            processing = self.tasks.processing()
+            self.spool.keep_only(
+                {task.source.identity.path for task in processing if task.source is not None}
+            )
+            undo.pop_all()
+            return processing
 
     async def __aexit__(
         self,
@@ -84,152 +121,179 @@ class Engine:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for consumer in self._consumers:
-            consumer.cancel()
+        for running in self._running:
+            running.cancel()
         await asyncio.to_thread(self._pool.close)
-        await asyncio.gather(*self._consumers, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.to_thread(self.tasks.close)
 
+    @property
+    def queue_length(self) -> int:
+        """Tasks that have not ended."""
+        return self._workshop.unended
+
+    def require_room(self) -> None:
+        """Refuse a create that the engine could not work off.
+
+        Raises:
+            Refusal: 503, no task will end any more; 429, too many wait.
+        """
+        if self.failure is not None:
+            raise unavailable(f"The engine has stopped working: {self.failure}. Start it again.")
+        if self.queue_length >= self._max_processing:
+            raise Refusal(
+                429,
+                "too_many_requests",
+                f"{self.queue_length:,} tasks are processing already. "
+                f"Please try again later after {_COME_AGAIN_S} seconds.",
+                headers={"Retry-After": str(_COME_AGAIN_S)},
+            )
+
+    @contextlib.contextmanager
+    def receiving(self, idempotency_key: str | None) -> Iterator[None]:
+        """Hold an Idempotency-Key while its create is on its way.
+
+        Raises:
+            Refusal: 409, a create with this key is on its way already.
+        """
+        if idempotency_key is None:
+            yield
+            return
+        if idempotency_key in self._receiving:
+            raise Refusal(
+                409,
+                "request_in_progress",
+                "A request with this Idempotency-Key is still being received",
+                headers={"Retry-After": "1"},
+            )
+        self._receiving.add(idempotency_key)
+        try:
+            yield
+        finally:
+            self._receiving.discard(idempotency_key)
+
     async def create(self, form: CreateForm, idempotency_key: str | None) -> Task:
-        """Check a create and make its task, durable when this returns.
+        """Check a create from this process and make its task, durable when this returns.
 
         Raises:
             Refusal: the request is refused, with the document's code.
             StorageError: the engine's folder can't be written.
         """
-        request = read_form(form)
         upload = form.upload
-        if upload is None:  # read_form refuses it; mypy can't know
-            raise Refusal(400, "parameter_not_provided", "The video_file parameter is required.")
+        with self.receiving(idempotency_key), self.storing():
+            request = read_form(form.fields, has_file=upload is not None, aliases=self.aliases)
+            if request.video_url is not None or upload is None:
+                return await self._create_of_url(request, idempotency_key)
+            file = await asyncio.to_thread(arrive, upload, self.spool)
+            return await self._create_of_file(request, file, idempotency_key)
+
+    async def create_received(self, received: Received, idempotency_key: str | None) -> Task:
+        """Check a create that came over HTTP and make its task; the file is the engine's from now on.
+
+        Raises:
+            Refusal: the request is refused, with the document's code.
+            StorageError: the engine's folder can't be written.
+        """
+        came = received.file
+        path = None if came is None else came.path
+        with self.storing(), self._discarding(path):
+            request = read_form(received.fields, has_file=came is not None, aliases=self.aliases)
+            if request.video_url is not None or came is None:
+                task = await self._create_of_url(request, idempotency_key)
+                self._discard(path)
+                return task
+            file = await asyncio.to_thread(arrived, came.path, came.filename, sha256=came.sha256)
+            return await self._create_of_file(request, file, idempotency_key)
+
+    async def _create_of_file(
+        self, request: CreateRequest, file: Arrived, idempotency_key: str | None
+    ) -> Task:
+        with self._discarding(file.path if file.owned else None):
+            taken = await asyncio.to_thread(take, file, request.parameters, self._probe)
+            if isinstance(taken, Reason):
+                if taken.code == _NO_PROCESS:
+                    raise unavailable(f"The video can't be probed: {taken.message}")
+                raise Refusal(400, taken.code, taken.message)
+            made = Task(
+                task_id=secrets.token_hex(12),
+                status="processing",
+                created_at=self._clock(),
+                parameters=request.parameters,
+                input_filename=file.filename,
+                duration_sec=taken.facts.duration_sec,
+                source=taken.source,
+                request_digest=request.digest(taken.source.sha256),
+                idempotency_key=idempotency_key,
+            )
+            task = await self._add(made)
+            if task is not made and file.owned:
+                discard(file.path)
+            return task
+
+    async def _create_of_url(self, request: CreateRequest, idempotency_key: str | None) -> Task:
+        url = request.video_url or ""
+        if self._fetch_rules is None:
+            raise invalid("video_url", "This engine fetches no URL: upload the file as video_file")
+        problem = url_problem(url, self._fetch_rules)
+        if problem is not None:
+            raise Refusal(400, problem.code, problem.message)
+        return await self._add(
+            Task(
+                task_id=secrets.token_hex(12),
+                status="processing",
+                created_at=self._clock(),
+                parameters=request.parameters,
+                input_url=url,
+                request_digest=request.digest(url),
+                idempotency_key=idempotency_key,
+            )
+        )
+
+    async def _add(self, made: Task) -> Task:
+        """Make the task durable and put it to work; or give the one that its key has."""
+        self.require_room()
+        task, new = await asyncio.to_thread(self.tasks.add, made)
+        if not new:
+            return task
+        self._workshop.put(made)
+        return made
+
+    @contextlib.contextmanager
+    def storing(self) -> Iterator[None]:
+        """Tell what the system says of the folder as `StorageError`."""
         try:
-            source, facts = await asyncio.to_thread(self._take, upload, request.parameters)
-        except UnreadableVideoError as error:
-            raise Refusal(400, error.reason.code, error.reason.message) from error
+            yield
         except OSError as error:
             raise StorageError(f"the engine's folder {self._folder}: {error}") from error
-        task = Task(
-            task_id=secrets.token_hex(12),
-            status="processing",
-            created_at=self._clock(),
-            parameters=request.parameters,
-            input_filename=upload.filename,
-            duration_sec=facts.duration_sec,
-            source=source,
-            request_digest=request.digest(source.sha256),
-            idempotency_key=idempotency_key,
-        )
+
+    @contextlib.contextmanager
+    def _discarding(self, path: str | None) -> Iterator[None]:
+        """Remove the file of a create that is refused.
+
+        Not that of a cancelled one, which may have a task: if not, the next start removes it.
+        """
         try:
-            task, new = await asyncio.to_thread(self.tasks.add, task)
-        except Refusal:
-            self._discard(source)
+            yield
+        except (Refusal, BatchembedError, OSError):
+            self._discard(path)
             raise
-        if not new:
-            self._discard(source)
-            return task
-        async with self._waiting:
-            self._push(task)
-            self._waiting.notify()
-        return task
-
-    def _take(self, upload: Upload, parameters: Parameters) -> tuple[SourceFile, Facts]:
-        """The file to embed, held to the limits: the caller's own, or a copy of what came."""
-        path = upload.path or self._spool(upload.file)
-        found = os.fstat(upload.file.fileno()) if upload.path else os.stat(path)  # noqa: PTH116  as fstat
-        source = SourceFile(
-            identity=identity_of(path, found),
-            sha256=upload.sha256 or sha256_file(path),
-            owned=upload.path is None,
-        )
-        facts = probe(path)
-        refusals = (
-            (facts,) if isinstance(facts, Reason) else breaches(facts, parameters, None, MODEL_NAME)
-        )
-        if isinstance(facts, Reason) or refusals:
-            self._discard(source)
-            raise Refusal(400, refusals[0].code, "; ".join(reason.message for reason in refusals))
-        return source, facts
-
-    def _spool(self, file: BinaryIO) -> str:
-        self._uploads.mkdir(exist_ok=True)
-        path = self._uploads / secrets.token_hex(12)
-        with path.open("xb") as sink:
-            shutil.copyfileobj(file, sink, _COPY_CHUNK)
-            sink.flush()
-            os.fsync(sink.fileno())
-        return str(path)
 
     @staticmethod
-    def _discard(source: SourceFile) -> None:
-        if source.owned:
-            with contextlib.suppress(FileNotFoundError):
-                Path(source.identity.path).unlink()
+    def _discard(path: str | None) -> None:
+        if path is not None:
+            discard(path)
 
-    def _push(self, task: Task) -> None:
-        heapq.heappush(self._queue, (-task.duration_sec, task.task_id, task))
-
-    async def _consume(self) -> None:
+    async def _sweep_regularly(self) -> None:
         while True:
-            async with self._waiting:
-                while not self._queue:
-                    await self._waiting.wait()
-                *_, task = heapq.heappop(self._queue)
-            await self._work(task)
+            await asyncio.sleep(self._sweep_every_s)
+            await asyncio.to_thread(self.tasks.sweep)
 
-    def _consumer_ended(self, consumer: asyncio.Task[None]) -> None:
-        """A consumer ends by an error alone: most likely a full disk. Then no task can end any more."""
-        error = None if consumer.cancelled() else consumer.exception()
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        """Work ends by an error alone: most likely a full disk. Then no task can end any more."""
+        error = None if running.cancelled() else running.exception()
         if isinstance(error, BatchembedError):
             self.failure = error
         elif isinstance(error, OSError):
             self.failure = StorageError(f"the engine's folder {self._folder}: {error}")
         elif error is not None:
             self.failure = BatchembedError(f"a defect of the engine: {error!r}")
-
-    async def _work(self, task: Task) -> None:
-        file = await asyncio.to_thread(_as_created, task.source)
-        if file is None:
-            changed = Reason(
-                code="video_file_changed",
-                message="the file is not the one that the task was created from",
-                hint="run again: a changed file is a new job",
-            )
-            await asyncio.to_thread(self.tasks.fail, task, changed)
-            return
-        asked = task.parameters
-        plan = EmbedPlan(
-            clip_length_sec=asked.video_clip_length,
-            scopes=asked.video_embedding_scope,
-            start_offset_sec=asked.video_start_offset_sec,
-            end_offset_sec=asked.video_end_offset_sec,
-        )
-        try:
-            embedded = await asyncio.wrap_future(
-                self._pool.submit(
-                    file.path,
-                    plan,
-                    deadline_s=120 + 3 * task.duration_sec,
-                    expect=Expected(
-                        dev=file.dev,
-                        inode=file.inode,
-                        size_bytes=file.size_bytes,
-                        mtime_ns=file.mtime_ns,
-                    ),
-                )
-            )
-            await asyncio.to_thread(self.tasks.finish, task, embedded)
-        except EmbedFailed as failure:
-            await asyncio.to_thread(self.tasks.fail, task, failure.reason)
-        except PoolClosedError:
-            return  # the engine ends: the task goes on when it is opened again
-        self._discard(task.source)
-
-
-def _as_created(source: SourceFile) -> FileIdentity | None:
-    """The file, if its bytes are those the task was created from; touched is not changed."""
-    path, before = source.identity.path, source.identity
-    try:
-        now = identity_of(path, os.stat(path))  # noqa: PTH116  as fstat
-        same = replace(now, ctime_ns=before.ctime_ns) == before
-        return now if same or sha256_file(path) == source.sha256 else None
-    except (OSError, UnreadableVideoError):
-        return None

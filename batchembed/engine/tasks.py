@@ -3,100 +3,55 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from batchembed.core.model import FileIdentity, Parameters, TaskId
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbeddedSegment
+from batchembed.engine.embed import Embedded
+from batchembed.engine.queries import ListingQuery
 from batchembed.engine.refusal import Refusal, unknown_task
-from batchembed.errors import LedgerError
+from batchembed.engine.results import ResultFolder
+from batchembed.engine.task import Page, Task
+from batchembed.engine.task_file import open_table
+from batchembed.errors import LedgerError, StorageError
 
-_SCHEMA = """
-CREATE TABLE tasks (
-    task_id TEXT PRIMARY KEY,
-    sequence INTEGER NOT NULL UNIQUE,
-    status TEXT NOT NULL CHECK (status IN ('processing', 'ready', 'failed')),
-    created_at REAL NOT NULL,
-    idempotency_key TEXT UNIQUE,
-    task BLOB NOT NULL
-) STRICT;
-"""
-
-
-class SourceFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The file that a task embeds, as it was when the task was created.
-
-    `owned` files were uploaded: the engine removes them when the task has ended.
-    """
-
-    identity: FileIdentity
-    sha256: str
-    owned: bool
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One task: what was asked, and how it ended."""
-
-    task_id: str
-    status: str
-    created_at: float
-    parameters: Parameters
-    input_filename: str
-    duration_sec: float
-    source: SourceFile
-    request_digest: str
-    idempotency_key: str | None = None
-    error: Reason | None = None
-    warnings: tuple[Reason, ...] = ()
-
-
-class _StoredResult(msgspec.Struct, frozen=True, kw_only=True):
-    duration_sec: float
-    dimension: int
-    segments: list[tuple[int, int, str, str]]
-    vectors: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """One page of a listing, newest first."""
-
-    tasks: tuple[Task, ...]
-    total: int
+#: Tasks kept in memory: a status is asked for far more often than a task changes.
+_KEPT = 10_000
 
 
 class TaskTable:
-    """The tasks and their results, in one folder. Calls may come from any thread."""
+    """The tasks and their results, in one folder. Calls may come from any thread.
 
-    def __init__(self, folder: Path) -> None:
+    A task is gone `retention_s` after it ended, whether or not it has been swept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        retention_s: float | None = None,
+    ) -> None:
         """Open the table, making it where there is none.
 
         Raises:
             LedgerError: the folder or the file can't be used.
         """
-        self._results = folder / "results"
+        self._clock = clock
+        self._retention_s = retention_s
         self._lock = threading.Lock()
-        path = folder / "tasks.sqlite"
+        self._kept: OrderedDict[str, Task] = OrderedDict()
         try:
-            self._results.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            # An answered create must survive a power cut: WAL with NORMAL would lose it.
-            self._db.execute("PRAGMA journal_mode = TRUNCATE")
-            self._db.execute("PRAGMA synchronous = EXTRA")
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                self._db.executescript(
-                    f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = 1; COMMIT;"
-                )
-        except (sqlite3.Error, OSError) as error:
-            raise LedgerError(f"the engine's task table {path} can't be used: {error}") from error
+            self._results = ResultFolder(folder / "results")
+        except OSError as error:
+            raise LedgerError(f"the engine's folder {folder} can't be used: {error}") from error
+        self._db = open_table(folder / "tasks.sqlite")
 
     def close(self) -> None:
         """Close the database."""
@@ -104,18 +59,21 @@ class TaskTable:
             self._db.close()
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _as_ledger_error():
+            yield self._db
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _as_ledger_error():
+            self._db.execute("BEGIN IMMEDIATE")
             try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
+                yield self._db
                 self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                raise LedgerError(f"the engine's task table: {error}") from error
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
 
     def add(self, task: Task) -> tuple[Task, bool]:
         """Put a task in, durably; under a known Idempotency-Key, give the task it has.
@@ -126,70 +84,89 @@ class TaskTable:
         Raises:
             Refusal: 422, the key came before with another request.
         """
-        with self._transaction() as db:
-            if task.idempotency_key is not None:
-                row = db.execute(
-                    "SELECT task FROM tasks WHERE idempotency_key = ?", (task.idempotency_key,)
-                ).fetchone()
-                if row is not None:
-                    before = _task(row)
-                    if before.request_digest != task.request_digest:
-                        raise Refusal(
-                            422,
-                            "idempotency_key_reused",
-                            "This Idempotency-Key came before with other parameters or content",
-                        )
-                    return before, False
+        with self._writing() as db:
+            before = self._of_key(db, task.idempotency_key)
+            if before is not None:
+                if before.request_digest != task.request_digest:
+                    raise Refusal(
+                        422,
+                        "idempotency_key_reused",
+                        "This Idempotency-Key came before with other parameters or content",
+                    )
+                return before, False
             db.execute(
                 "INSERT INTO tasks (task_id, sequence, status, created_at, idempotency_key, task)"
                 " VALUES (?, (SELECT coalesce(max(sequence), 0) + 1 FROM tasks), ?, ?, ?, ?)",
                 (task.task_id, task.status, task.created_at, task.idempotency_key, _blob(task)),
             )
+        self._keep(task)
         return task, True
+
+    def _of_key(self, db: sqlite3.Connection, key: str | None) -> Task | None:
+        """The task that came under this key; one that has expired makes way."""
+        if key is None:
+            return None
+        row = db.execute("SELECT task FROM tasks WHERE idempotency_key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        task = _task(row)
+        if not self._expired(task):
+            return task
+        db.execute("DELETE FROM tasks WHERE task_id = ?", (task.task_id,))
+        return None
+
+    def peek(self, task_id: str) -> Task | None:
+        """The task, if it is in memory: this call waits for nothing."""
+        task = self._kept.get(task_id)
+        return None if task is None or self._expired(task) else task
 
     def get(self, task_id: str) -> Task:
         """The task of this id.
 
         Raises:
-            Refusal: 404, there is none.
+            Refusal: 404, there is none, or none any more.
         """
-        with self._transaction() as db:
+        task = self.peek(task_id)
+        if task is not None:
+            return task
+        with self._reading() as db:
             row = db.execute("SELECT task FROM tasks WHERE task_id = ?", (task_id,)).fetchone()
-        if row is None:
-            raise unknown_task(task_id)
-        return _task(row)
+            if row is None or self._expired(_task(row)):
+                raise unknown_task(task_id)
+            task = _task(row)
+            self._keep(task)  # before another thread can end it
+        return task
+
+    def _keep(self, task: Task) -> None:
+        self._kept[task.task_id] = task
+        while len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)
 
     def processing(self) -> tuple[Task, ...]:
         """Every task that has not ended, oldest first."""
-        with self._transaction() as db:
+        with self._reading() as db:
             rows = db.execute(
                 "SELECT task FROM tasks WHERE status = 'processing' ORDER BY sequence"
             ).fetchall()
         return tuple(_task(row) for row in rows)
 
-    def page(
-        self,
-        *,
-        status: str | None,
-        started_at: float | None,
-        ended_at: float | None,
-        page: int,
-        page_limit: int,
-    ) -> Page:
+    def page(self, asked: ListingQuery) -> Page:
         """The tasks created between the two times, newest first."""
         where = (
             "(:status IS NULL OR status = :status)"
             " AND (:started_at IS NULL OR created_at >= :started_at)"
             " AND (:ended_at IS NULL OR created_at <= :ended_at)"
+            " AND (:expired IS NULL OR ended_at IS NULL OR ended_at > :expired)"
         )
         values = {
-            "status": status,
-            "started_at": started_at,
-            "ended_at": ended_at,
-            "limit": page_limit,
-            "offset": (page - 1) * page_limit,
+            "status": asked.status,
+            "started_at": asked.started_at,
+            "ended_at": asked.ended_at,
+            "expired": self._expired_until(),
+            "limit": asked.page_limit,
+            "offset": (asked.page - 1) * asked.page_limit,
         }
-        with self._transaction() as db:
+        with self._reading() as db:
             total = db.execute(f"SELECT count(*) FROM tasks WHERE {where}", values).fetchone()[0]  # noqa: S608  constant text
             rows = db.execute(
                 f"SELECT task FROM tasks WHERE {where} ORDER BY sequence DESC"  # noqa: S608  constant text
@@ -199,67 +176,88 @@ class TaskTable:
         return Page(tasks=tuple(_task(row) for row in rows), total=total)
 
     def finish(self, task: Task, embedded: Embedded) -> None:
-        """Write a task's result, then call it ready."""
-        stored = _StoredResult(
-            duration_sec=embedded.duration_sec,
-            dimension=int(embedded.vectors.shape[1]),
-            segments=[
-                (seg.start_ms, seg.end_ms, seg.embedding_option, seg.embedding_scope)
-                for seg in embedded.segments
-            ],
-            vectors=np.ascontiguousarray(embedded.vectors, dtype="<f4").tobytes(),
-        )
-        path = self._results / f"{task.task_id}.msgpack"
-        temporary = path.with_suffix(".inprogress")
-        with temporary.open("wb") as sink:
-            sink.write(msgspec.msgpack.encode(stored))
-            sink.flush()
-            os.fsync(sink.fileno())
-        temporary.replace(path)
-        _sync_folder(self._results)
+        """Write a task's result, then call it ready.
+
+        Raises:
+            StorageError: it can't be written.
+        """
+        try:
+            self._results.write(task.task_id, embedded)
+        except OSError as error:
+            raise StorageError(f"a result can't be kept: {error}") from error
         self._end(
             msgspec.structs.replace(
                 task,
                 status="ready",
                 duration_sec=embedded.duration_sec,
                 warnings=embedded.warnings,
+                ended_at=self._clock(),
             )
         )
 
     def fail(self, task: Task, reason: Reason) -> None:
         """Call a task failed, for this reason."""
-        self._end(msgspec.structs.replace(task, status="failed", error=reason))
+        self._end(
+            msgspec.structs.replace(task, status="failed", error=reason, ended_at=self._clock())
+        )
 
     def _end(self, task: Task) -> None:
-        with self._transaction() as db:
+        with self._writing() as db:
             db.execute(
-                "UPDATE tasks SET status = ?, task = ? WHERE task_id = ?",
-                (task.status, _blob(task), task.task_id),
+                "UPDATE tasks SET status = ?, ended_at = ?, task = ? WHERE task_id = ?",
+                (task.status, task.ended_at, _blob(task), task.task_id),
             )
+        self._keep(task)
 
     def result(self, task: Task) -> Embedded:
-        """The result of a ready task.
+        """The result of a ready task; its vectors are read from the disk as they are used.
 
         Raises:
             Refusal: 404, it is no longer there.
         """
-        try:
-            content = (self._results / f"{task.task_id}.msgpack").read_bytes()
-            stored = msgspec.msgpack.decode(content, type=_StoredResult)
-        except (OSError, msgspec.DecodeError) as error:
-            raise unknown_task(TaskId(task.task_id)) from error
-        vectors = np.frombuffer(stored.vectors, dtype="<f4").reshape(-1, stored.dimension)
-        return Embedded(
-            duration_sec=stored.duration_sec,
-            segments=tuple(
-                EmbeddedSegment(
-                    start_ms=start, end_ms=end, embedding_option=option, embedding_scope=scope
+        embedded = self._results.read(task.task_id)
+        if embedded is None:
+            raise unknown_task(task.task_id)
+        return embedded
+
+    def sweep(self) -> int:
+        """Remove what has expired, and results that no task has. Returns how many tasks went.
+
+        Raises:
+            StorageError: something can't be removed.
+        """
+        until = self._expired_until()
+        with self._writing() as db:
+            gone = [
+                task_id
+                for (task_id,) in db.execute(
+                    "DELETE FROM tasks WHERE ended_at <= ? RETURNING task_id", (until,)
                 )
-                for start, end, option, scope in stored.segments
-            ),
-            vectors=vectors,
-            warnings=(),
-        )
+            ]
+        for task_id in gone:
+            self._kept.pop(task_id, None)
+        with self._reading() as db:
+            named = {row[0] for row in db.execute("SELECT task_id FROM tasks")}
+            try:
+                self._results.keep_only(named)
+            except OSError as error:
+                raise StorageError(f"a result can't be removed: {error}") from error
+        return len(gone)
+
+    def _expired_until(self) -> float | None:
+        return None if self._retention_s is None else self._clock() - self._retention_s
+
+    def _expired(self, task: Task) -> bool:
+        until = self._expired_until()
+        return until is not None and task.ended_at is not None and task.ended_at <= until
+
+
+@contextlib.contextmanager
+def _as_ledger_error() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerError(f"the engine's task table: {error}") from error
 
 
 def _blob(task: Task) -> bytes:
@@ -268,11 +266,3 @@ def _blob(task: Task) -> bytes:
 
 def _task(row: Sequence[bytes]) -> Task:
     return msgspec.msgpack.decode(row[0], type=Task)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

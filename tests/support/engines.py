@@ -5,25 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Iterator, Mapping
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import uvicorn
 
-from batchembed.api.client import AsyncTasksClient
+from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
 from batchembed.core.segments import cut, window
 from batchembed.engine.app import build_app
 from batchembed.engine.embed import Embedded, EmbeddedSegment, EmbedFailed, EmbedPlan
+from batchembed.engine.guards import Guards
+from batchembed.engine.http_server import HttpServer
 from batchembed.engine.inprocess import BASE_URL, InProcessTransport
 from batchembed.engine.pool import Expected
 from batchembed.engine.service import Engine, Workers
+from batchembed.engine.uploads import MAX_UPLOAD_BYTES
 from batchembed.media.probe import probe
 
 
@@ -111,55 +112,55 @@ async def on_loopback(folder: Path, pool: Workers | None = None) -> AsyncIterato
 
 
 @contextlib.asynccontextmanager
-async def served(engine: Engine) -> AsyncIterator[str]:
-    """The base URL of an engine behind a real HTTP server."""
-    server = _Server(
-        uvicorn.Config(
-            build_app(engine), host="127.0.0.1", port=0, log_level="error", lifespan="off"
-        )
-    )
-    serving = asyncio.create_task(server._serve())  # its signals are pytest's
-    try:
-        await server.up.wait()
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield f"http://127.0.0.1:{port}/v1.3"
-    finally:
-        server.should_exit = True
-        await serving
-
-
-class _Server(uvicorn.Server):
-    """Says when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.up.set()
+async def served(
+    engine: Engine,
+    *,
+    api_key: str | None = None,
+    max_upload_bytes: int = MAX_UPLOAD_BYTES,
+    **options: Any,
+) -> AsyncIterator[str]:
+    """The base URL of an engine behind a real HTTP server; `options` are `HttpServer`'s."""
+    app = build_app(engine, max_upload_bytes=max_upload_bytes)
+    async with HttpServer(Guards(app, host="127.0.0.1", api_key=api_key), **options) as server:
+        yield f"{server.address}/v1.3"
 
 
 @contextlib.contextmanager
-def served_from_a_thread(folder: Path, pool: Workers | None = None) -> Iterator[str]:
-    """The base URL of an engine that serves while the test's own thread does something else."""
+def served_from_a_thread(
+    folder: Path,
+    pool: Workers | None = None,
+    *,
+    engine_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Iterator[str]:
+    """The base URL of an engine that serves while the test's own thread does something else.
+
+    `engine_options` are the engine's, `options` those of `served`.
+    """
     began: Future[str] = Future()
 
     async def serve(end: asyncio.Event) -> None:
         async with (
-            Engine(folder, workers=2, pool=pool or InstantPool()) as engine,
-            served(engine) as base_url,
+            Engine(folder, workers=2, pool=pool or InstantPool(), **engine_options or {}) as engine,
+            served(engine, **options) as base_url,
         ):
             began.set_result(base_url)
             await end.wait()
 
     loop = asyncio.new_event_loop()
     end = asyncio.Event()
-    thread = threading.Thread(target=lambda: loop.run_until_complete(serve(end)))
-    thread.start()
+    threads = ThreadPoolExecutor(1)
+    serving = threads.submit(loop.run_until_complete, serve(end))
     try:
-        yield began.result(timeout=20)
+        serving.add_done_callback(lambda _: began.done() or began.cancel())
+        try:
+            base_url = began.result(timeout=20)
+        except CancelledError:
+            serving.result()
+            raise
+        yield base_url
     finally:
         loop.call_soon_threadsafe(end.set)
-        thread.join()
+        threads.shutdown()
+        loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()

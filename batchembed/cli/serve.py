@@ -1,0 +1,296 @@
+"""`batchembed serve`: the embedded engine behind the Embed API's own HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import resource
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from batchembed.errors import (
+    ExitCode,
+    LockedError,
+    ServiceError,
+    SignalledError,
+    StorageError,
+    UsageError,
+)
+from batchembed.report.text import printable
+from batchembed.store.lock import run_lock
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from batchembed.engine.http_server import HttpServer
+
+_MODULES = ("onnxruntime", "starlette", "uvicorn", "python_multipart")
+_MODEL = "local-v1"
+_DAY_S = 86_400.0
+_DRAIN_S = 30.0
+_README = """\
+This folder belongs to `batchembed serve`. It holds its tasks (`tasks.sqlite`), videos that wait to
+be embedded (`uploads`) and the embeddings of tasks that are ready (`results`). Deleting it forgets
+them all.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    host: str
+    port: int
+    api_key: str | None
+    data: Path
+    workers: int
+    aliases: frozenset[str]
+    retention_s: float
+    allow_private_urls: bool
+    max_upload_bytes: int
+    faults: str | None
+
+
+@click.command("serve")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8080,
+    show_default=True,
+    help="Port to listen on; 0 picks one.",
+)
+@click.option(
+    "--api-key-env",
+    metavar="NAME",
+    help="Environment variable with the key that requests must carry as x-api-key.",
+)
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False),
+    default=".batchembed-serve",
+    show_default=True,
+    help="Folder for tasks, uploads and results.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 256),
+    default=lambda: os.cpu_count() or 1,
+    show_default="one for each core",
+    help="Videos embedded at once.",
+)
+@click.option(
+    "--alias",
+    "aliases",
+    multiple=True,
+    metavar="MODEL=local-v1",
+    help="Take creates that name MODEL; answers name local-v1.",
+)
+@click.option(
+    "--retention-days",
+    type=click.FloatRange(0, min_open=True),
+    default=7,
+    show_default=True,
+    help="How long a task is kept after it has ended.",
+)
+@click.option(
+    "--allow-private-urls",
+    is_flag=True,
+    help="Let video_url reach this machine and private networks.",
+)
+@click.option(
+    "--max-upload-bytes",
+    type=click.IntRange(1),
+    default=2_000_000_000 + (1 << 20),
+    show_default=True,
+    help="Largest body of a create.",
+)
+@click.option(
+    "--faults",
+    type=click.Path(dir_okay=False),
+    help="Misbehave as this file says, to try a client.",
+)
+@click.pass_obj
+def command(
+    env: Mapping[str, str],
+    *,
+    host: str,
+    port: int,
+    api_key_env: str | None,
+    data: str,
+    workers: int,
+    aliases: tuple[str, ...],
+    retention_days: float,
+    allow_private_urls: bool,
+    max_upload_bytes: int,
+    faults: str | None,
+) -> int:
+    """Serve the Embed API v1.3 from the embedded engine, until SIGINT or SIGTERM."""
+    for module in _MODULES:
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(f"serve needs {module}: pip install 'batchembed[local]'")
+    options = Options(
+        host=host,
+        port=port,
+        api_key=_api_key(host, api_key_env, env),
+        data=Path(data).absolute(),
+        workers=workers,
+        aliases=_aliases(aliases),
+        retention_s=retention_days * _DAY_S,
+        allow_private_urls=allow_private_urls,
+        max_upload_bytes=max_upload_bytes,
+        faults=faults,
+    )
+    _raise_descriptor_limit()
+    _make_folder(options.data)
+    with _locked(options.data):
+        return asyncio.run(_serve(options))
+
+
+def _api_key(host: str, variable: str | None, env: Mapping[str, str]) -> str | None:
+    from batchembed.engine.guards import is_loopback  # noqa: PLC0415  needs the extra
+
+    if variable is None:
+        if not is_loopback(host):
+            raise UsageError(
+                f"--host {host} lets others reach the server: name the variable that holds the key "
+                "they must send, --api-key-env NAME; or listen on 127.0.0.1"
+            )
+        return None
+    if not env.get(variable):
+        raise UsageError(f"the API key's variable {variable} is not set: export {variable}=...")
+    return env[variable]
+
+
+def _aliases(given: Sequence[str]) -> frozenset[str]:
+    for text in given:
+        name, _, model = text.partition("=")
+        if not name or model != _MODEL:
+            raise UsageError(
+                f"--alias {text}: write --alias MODEL={_MODEL}, the one model there is"
+            )
+    return frozenset(text.partition("=")[0] for text in given)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection takes a descriptor, and many systems begin with 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in ((".gitignore", "*\n"), ("README", _README)):
+            if not (folder / name).exists():
+                (folder / name).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(
+            f"the data folder {folder} can't be used: {error.strerror}; name another with --data"
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(run_lock(folder / "serve.lock"))
+        except LockedError as error:
+            raise LockedError(
+                f"another server holds the data folder {folder}: stop it, or name another folder "
+                "with --data"
+            ) from error
+        yield
+
+
+async def _serve(options: Options) -> int:
+    from batchembed.cli.faults_file import read_faults  # noqa: PLC0415  heavy
+    from batchembed.engine.app import build_app  # noqa: PLC0415  heavy
+    from batchembed.engine.faults import FaultyApp  # noqa: PLC0415  heavy
+    from batchembed.engine.fetch import FetchRules  # noqa: PLC0415  heavy
+    from batchembed.engine.guards import Guards  # noqa: PLC0415  heavy
+    from batchembed.engine.http_server import quiet_logs  # noqa: PLC0415  heavy
+    from batchembed.engine.prober import Prober  # noqa: PLC0415  heavy
+    from batchembed.engine.sandbox import offered  # noqa: PLC0415  heavy
+    from batchembed.engine.service import Engine  # noqa: PLC0415  heavy
+
+    quiet_logs()
+    plan = None if options.faults is None else read_faults(options.faults)
+    with Prober() as prober:
+        async with Engine(
+            options.data,
+            workers=options.workers,
+            probe=prober.probe,
+            aliases=options.aliases,
+            fetch_rules=FetchRules(allow_private=options.allow_private_urls),
+            retention_s=options.retention_s,
+        ) as engine:
+            confinement = offered()
+            app: ASGIApp = build_app(
+                engine,
+                max_upload_bytes=options.max_upload_bytes,
+                confined=confinement.landlock and confinement.seccomp,
+            )
+            if plan is not None:
+                app = FaultyApp(app, plan, note=_tell)
+            guarded = Guards(app, host=options.host, api_key=options.api_key)
+            return await _answer(_listen(guarded, options))
+
+
+def _listen(app: ASGIApp, options: Options) -> HttpServer:
+    from batchembed.engine.http_server import HttpServer  # noqa: PLC0415  heavy
+
+    try:
+        return HttpServer(app, host=options.host, port=options.port)
+    except OSError as error:
+        raise ServiceError(
+            f"{options.host} port {options.port} can't be listened on: {error.strerror}; "
+            "name another with --port, or stop what uses it"
+        ) from error
+
+
+async def _answer(server: HttpServer) -> int:
+    hurry = asyncio.Event()
+    with _signals(hurry) as (stop, received):
+        async with server:
+            _tell(f"batchembed serves {server.address}/v1.3")
+            await stop.wait()
+            await server.stop(drain_s=_DRAIN_S, hurry=hurry)
+    if len(received) > 1:
+        raise SignalledError(received[0])
+    return ExitCode.OK
+
+
+def _tell(line: str) -> None:
+    """A line for whoever started the server; it is flushed, so that a script can wait for it."""
+    click.echo(printable(line), err=True)
+
+
+@contextlib.contextmanager
+def _signals(hurry: asyncio.Event) -> Iterator[tuple[asyncio.Event, list[int]]]:
+    """SIGINT and SIGTERM drain the server; a second one ends it at once."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    received: list[int] = []
+
+    def take(number: int) -> None:
+        received.append(number)
+        (hurry if stop.is_set() else stop).set()
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    for number in handled:
+        loop.add_signal_handler(number, take, number)
+    try:
+        yield stop, received
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,92 @@
+"""The vectors of ready tasks: a file for each, written durably and read as it is used."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from batchembed.engine.embed import Embedded, EmbeddedSegment
+
+_SUFFIX = ".msgpack"
+
+
+class _Stored(msgspec.Struct, frozen=True, kw_only=True):
+    duration_sec: float
+    dimension: int
+    segments: list[tuple[int, int, str, str]]
+    vectors: memoryview  #: float32, little-endian, row by row
+
+
+class ResultFolder:
+    """Results by the id of their task. Calls may come from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the folder where there is none; may raise `OSError`."""
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, task_id: str, embedded: Embedded) -> None:
+        """Write a result durably, in place of one that is there; may raise `OSError`."""
+        stored = _Stored(
+            duration_sec=embedded.duration_sec,
+            dimension=int(embedded.vectors.shape[1]),
+            segments=[
+                (seg.start_ms, seg.end_ms, seg.embedding_option, seg.embedding_scope)
+                for seg in embedded.segments
+            ],
+            vectors=memoryview(np.ascontiguousarray(embedded.vectors, dtype="<f4").tobytes()),
+        )
+        path = self._path(task_id)
+        temporary = path.with_suffix(".inprogress")
+        with temporary.open("wb") as sink:
+            sink.write(msgspec.msgpack.encode(stored))
+            sink.flush()
+            os.fsync(sink.fileno())
+        temporary.replace(path)
+        sync_folder(self._folder)
+
+    def read(self, task_id: str) -> Embedded | None:
+        """A result, its vectors mapped from the file; None where there is none that can be read."""
+        try:
+            with self._path(task_id).open("rb") as file:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            stored = msgspec.msgpack.decode(content, type=_Stored)
+        except (OSError, ValueError, msgspec.DecodeError):  # ValueError: an empty file
+            return None
+        return Embedded(
+            duration_sec=stored.duration_sec,
+            segments=tuple(
+                EmbeddedSegment(
+                    start_ms=start, end_ms=end, embedding_option=option, embedding_scope=scope
+                )
+                for start, end, option, scope in stored.segments
+            ),
+            vectors=np.frombuffer(stored.vectors, dtype="<f4").reshape(-1, stored.dimension),
+            warnings=(),
+        )
+
+    def keep_only(self, task_ids: Collection[str]) -> None:
+        """Remove the results of all other tasks, and what a kill left half written.
+
+        May raise `OSError`. A result that is being written belongs to one of the tasks.
+        """
+        for path in self._folder.iterdir():
+            if path.stem not in task_ids:
+                path.unlink(missing_ok=True)
+
+    def _path(self, task_id: str) -> Path:
+        return self._folder / f"{task_id}{_SUFFIX}"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable; may raise `OSError`."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
