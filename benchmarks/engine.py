@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from batchembed.core.problems import Reason
 from batchembed.core.segments import cut, window
-from batchembed.engine.embed import EmbedPlan
 from batchembed.engine.encoders.local_v1.encoder import LocalV1
-from batchembed.engine.frames import sample_times
-from batchembed.engine.pool import WorkerPool
+from batchembed.engine.video.embed import EmbedPlan
+from batchembed.engine.video.frames import sample_times
+from batchembed.engine.workers.pool import WorkerPool
 from batchembed.media.container import audio_stream, open_container, video_stream
 from batchembed.media.probe import probe
 from tests.support.media import make_video

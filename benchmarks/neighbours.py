@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchembed.engine.embed import EmbedFailed, EmbedPlan
-from batchembed.engine.pool import WorkerPool
+from batchembed.engine.video.embed import EmbedFailed, EmbedPlan
+from batchembed.engine.workers.pool import WorkerPool
 
 SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".webm"})
 TARGET = 0.85

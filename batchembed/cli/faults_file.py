@@ -11,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from batchembed import resources
 from batchembed.core.problems import ManifestError
-from batchembed.engine.fault_plan import FaultPlan
+from batchembed.engine.faults.plan import FaultPlan
 from batchembed.manifest.check import unique
 from batchembed.manifest.document import Document, Value
 from batchembed.manifest.explain import Fault, explain

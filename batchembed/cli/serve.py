@@ -29,7 +29,7 @@ from batchembed.store.lock import run_lock
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
-    from batchembed.engine.http_server import HttpServer
+    from batchembed.engine.web.server import HttpServer
 
 _MODULES = ("onnxruntime", "starlette", "uvicorn", "python_multipart")
 _MODEL = "local-v1"
@@ -155,7 +155,7 @@ def command(
 
 
 def _api_key(host: str, variable: str | None, env: Mapping[str, str]) -> str | None:
-    from batchembed.engine.guards import is_loopback  # noqa: PLC0415  needs the extra
+    from batchembed.engine.web.guards import is_loopback  # noqa: PLC0415  needs the extra
 
     if variable is None:
         if not is_loopback(host):
@@ -214,14 +214,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 async def _serve(options: Options) -> int:
     from batchembed.cli.faults_file import read_faults  # noqa: PLC0415  heavy
-    from batchembed.engine.app import build_app  # noqa: PLC0415  heavy
-    from batchembed.engine.faults import FaultyApp  # noqa: PLC0415  heavy
-    from batchembed.engine.fetch import FetchRules  # noqa: PLC0415  heavy
-    from batchembed.engine.guards import Guards  # noqa: PLC0415  heavy
-    from batchembed.engine.http_server import quiet_logs  # noqa: PLC0415  heavy
-    from batchembed.engine.prober import Prober  # noqa: PLC0415  heavy
-    from batchembed.engine.sandbox import offered  # noqa: PLC0415  heavy
+    from batchembed.engine.faults.app import FaultyApp  # noqa: PLC0415  heavy
+    from batchembed.engine.fetching.fetch import FetchRules  # noqa: PLC0415  heavy
     from batchembed.engine.service import Engine  # noqa: PLC0415  heavy
+    from batchembed.engine.web.app import build_app  # noqa: PLC0415  heavy
+    from batchembed.engine.web.guards import Guards  # noqa: PLC0415  heavy
+    from batchembed.engine.web.server import quiet_logs  # noqa: PLC0415  heavy
+    from batchembed.engine.workers.prober import Prober  # noqa: PLC0415  heavy
+    from batchembed.engine.workers.sandbox import offered  # noqa: PLC0415  heavy
 
     quiet_logs()
     plan = None if options.faults is None else read_faults(options.faults)
@@ -247,7 +247,7 @@ async def _serve(options: Options) -> int:
 
 
 def _listen(app: ASGIApp, options: Options) -> HttpServer:
-    from batchembed.engine.http_server import HttpServer  # noqa: PLC0415  heavy
+    from batchembed.engine.web.server import HttpServer  # noqa: PLC0415  heavy
 
     try:
         return HttpServer(app, host=options.host, port=options.port)

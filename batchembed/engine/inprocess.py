@@ -9,9 +9,9 @@ from __future__ import annotations
 import httpx
 
 from batchembed.api.models import FORM_EXTENSION, CreateForm, TasksCreateResponse
-from batchembed.engine.app import answer, build_app, refused
 from batchembed.engine.refusal import Refusal
 from batchembed.engine.service import Engine
+from batchembed.engine.web.app import answer, build_app, refused
 
 #: A host that exists nowhere: requests never leave the process.
 BASE_URL = "http://engine.invalid/v1.3"

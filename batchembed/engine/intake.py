@@ -10,11 +10,11 @@ from typing import TypeAlias
 from batchembed.api.models import Upload
 from batchembed.core.model import Facts, Parameters
 from batchembed.core.problems import Reason
-from batchembed.engine.pool import PoolClosedError
 from batchembed.engine.refusal import unavailable
 from batchembed.engine.requests import MODEL_NAME
 from batchembed.engine.spool import Spool
-from batchembed.engine.task import SourceFile
+from batchembed.engine.tasks.task import SourceFile
+from batchembed.engine.workers.pool import PoolClosedError
 from batchembed.media.identity import identity_of, sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.unreadable import UnreadableVideoError

@@ -13,16 +13,16 @@ from typing import Self
 
 from batchembed.api.models import CreateForm
 from batchembed.core.problems import Reason
-from batchembed.engine.fetch import FetchRules, url_problem
+from batchembed.engine.fetching.fetch import FetchRules, url_problem
 from batchembed.engine.intake import Arrived, Probe, arrive, arrived, take
-from batchembed.engine.pool import WorkerPool
 from batchembed.engine.refusal import Refusal, invalid, unavailable
 from batchembed.engine.requests import CreateRequest, read_form
 from batchembed.engine.spool import RESERVE_BYTES, Spool, discard
-from batchembed.engine.task import Task
-from batchembed.engine.tasks import TaskTable
-from batchembed.engine.uploads import Received
+from batchembed.engine.tasks.table import TaskTable
+from batchembed.engine.tasks.task import Task
+from batchembed.engine.web.uploads import Received
 from batchembed.engine.work import Workers, Workshop
+from batchembed.engine.workers.pool import WorkerPool
 from batchembed.errors import BatchembedError, StorageError
 from batchembed.media.probe import probe as probe_here
 

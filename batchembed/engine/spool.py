@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from batchembed.engine.refusal import Refusal, unavailable
-from batchembed.engine.results import sync_folder
+from batchembed.engine.tasks.results import sync_folder
 
 _COPY_CHUNK = 1 << 20
 #: What an upload leaves free on the disk, for the results of those before it.

@@ -13,14 +13,14 @@ import msgspec
 
 from batchembed.core.model import FileIdentity
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.fetch import FetchError, FetchRules, fetch
+from batchembed.engine.fetching.fetch import FetchError, FetchRules, fetch
 from batchembed.engine.intake import Probe, Taken, arrived, take
-from batchembed.engine.pool import Expected, PoolClosedError
 from batchembed.engine.refusal import Refusal
 from batchembed.engine.spool import Spool, discard
-from batchembed.engine.task import SourceFile, Task
-from batchembed.engine.tasks import TaskTable
+from batchembed.engine.tasks.table import TaskTable
+from batchembed.engine.tasks.task import SourceFile, Task
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan
+from batchembed.engine.workers.pool import Expected, PoolClosedError
 from batchembed.media.identity import identity_of, sha256_file
 from batchembed.media.unreadable import UnreadableVideoError
 

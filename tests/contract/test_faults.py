@@ -21,13 +21,13 @@ from batchembed.api import wire
 from batchembed.api.retry import PollPolicy, RetryPolicy
 from batchembed.core.segments import Span
 from batchembed.dataset.checks import BrokenAnswerError, check_rows
-from batchembed.engine.app import build_app
-from batchembed.engine.fault_plan import AnyRule, FaultPlan
-from batchembed.engine.faults import FaultyApp
-from batchembed.engine.guards import Guards
-from batchembed.engine.http_server import HttpServer
-from batchembed.engine.queries import ListingQuery
+from batchembed.engine.faults.app import FaultyApp
+from batchembed.engine.faults.plan import AnyRule, FaultPlan
 from batchembed.engine.service import Engine
+from batchembed.engine.web.app import build_app
+from batchembed.engine.web.guards import Guards
+from batchembed.engine.web.queries import ListingQuery
+from batchembed.engine.web.server import HttpServer
 from batchembed.errors import (
     AnswerError,
     AnswerTooLargeError,

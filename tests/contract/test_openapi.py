@@ -19,8 +19,8 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from batchembed.engine.openapi import description
-from batchembed.engine.uploads import MAX_UPLOAD_BYTES
+from batchembed.engine.web.openapi import description
+from batchembed.engine.web.uploads import MAX_UPLOAD_BYTES
 from tests.support.engines import served_from_a_thread
 from tests.support.media import make_video
 

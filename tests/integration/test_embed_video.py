@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan, embed
 from batchembed.engine.encoders.local_v1.encoder import LocalV1
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan, embed
 from tests.support.encoders import FakeEncoder
 from tests.support.media import damage, make_video, truncate
 

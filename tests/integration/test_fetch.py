@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from batchembed.core.problems import Reason
-from batchembed.engine.fetch import FetchError, FetchRules, Resolver, fetch, resolve_host
+from batchembed.engine.fetching.fetch import FetchError, FetchRules, Resolver, fetch, resolve_host
 
 RULES = FetchRules(stall_s=20, timeout_s=20)
 LOCAL = replace(RULES, allow_private=True)

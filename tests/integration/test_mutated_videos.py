@@ -22,10 +22,10 @@ import pytest
 
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
-from batchembed.engine.child import command_of
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.pool import WorkerPool
-from batchembed.engine.prober import Prober
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan
+from batchembed.engine.workers.child import command_of
+from batchembed.engine.workers.pool import WorkerPool
+from batchembed.engine.workers.prober import Prober
 from tests.support.media import make_video
 
 COUNT = int(os.environ.get("BATCHEMBED_MUTATED_VIDEOS", "1000"))

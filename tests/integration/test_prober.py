@@ -15,10 +15,10 @@ import pytest
 
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
-from batchembed.engine import prober, worker
-from batchembed.engine.pool import PoolClosedError
-from batchembed.engine.prober import Prober
-from batchembed.engine.sandbox import offered
+from batchembed.engine.workers import prober, worker
+from batchembed.engine.workers.pool import PoolClosedError
+from batchembed.engine.workers.prober import Prober
+from batchembed.engine.workers.sandbox import offered
 from batchembed.media.probe import probe, probe_file
 from tests.support.media import make_video
 

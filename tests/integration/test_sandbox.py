@@ -17,10 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from batchembed.engine import sandbox
-from batchembed.engine.embed import EmbedPlan
-from batchembed.engine.pool import WorkerPool
-from batchembed.engine.sandbox import Confinement, confine, offered
+from batchembed.engine.video.embed import EmbedPlan
+from batchembed.engine.workers import sandbox
+from batchembed.engine.workers.pool import WorkerPool
+from batchembed.engine.workers.sandbox import Confinement, confine, offered
 from tests.support.media import make_video
 
 ROOT = Path(__file__).resolve().parents[2]

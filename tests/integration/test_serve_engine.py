@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from batchembed.engine.fetch import FetchRules
+from batchembed.engine.fetching.fetch import FetchRules
 from tests.support.engines import InstantPool, served_from_a_thread
 from tests.support.media import make_video
 

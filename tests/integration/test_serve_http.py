@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from twelvelabs import TwelveLabs
 
-from batchembed.engine.http_protocol import Deadlines
+from batchembed.engine.web.protocol import Deadlines
 from tests.support.engines import InstantPool, served_from_a_thread
 from tests.support.media import make_video
 

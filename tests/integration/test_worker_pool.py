@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.pool import Expected, PoolClosedError, WorkerPool
-from batchembed.engine.sandbox import offered
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan
+from batchembed.engine.workers.pool import Expected, PoolClosedError, WorkerPool
+from batchembed.engine.workers.sandbox import offered
 from tests.support import bad_worker
 from tests.support.media import make_video, truncate
 
@@ -211,7 +211,7 @@ def test_an_unused_pool_has_no_threads_and_closes_at_once() -> None:
 
 
 def test_a_process_that_leaves_an_unused_pool_open_ends() -> None:
-    script = "from batchembed.engine.pool import WorkerPool\npool = WorkerPool(2)\n"
+    script = "from batchembed.engine.workers.pool import WorkerPool\npool = WorkerPool(2)\n"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0
 
@@ -266,8 +266,8 @@ def test_workers_die_with_their_parent(video: str) -> None:
     script = (
         "import sys\n"
         f"sys.path.insert(0, {str(ROOT)!r})\n"
-        "from batchembed.engine.embed import EmbedPlan\n"
-        "from batchembed.engine.pool import WorkerPool\n"
+        "from batchembed.engine.video.embed import EmbedPlan\n"
+        "from batchembed.engine.workers.pool import WorkerPool\n"
         f"pool = WorkerPool(1, command={BAD!r})\n"
         "plan = lambda length: EmbedPlan(clip_length_sec=length, scopes=('clip',))\n"
         f"pool.submit({video!r}, plan(2.0), deadline_s=60).result()\n"

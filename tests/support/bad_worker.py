@@ -11,9 +11,9 @@ import signal
 import sys
 from typing import BinaryIO
 
-from batchembed.engine import worker
-from batchembed.engine.embed import Embedded, EmbedPlan, embed
 from batchembed.engine.encoders import Encoder
+from batchembed.engine.video.embed import Embedded, EmbedPlan, embed
+from batchembed.engine.workers import worker
 from tests.support.encoders import FakeEncoder
 
 SEGFAULT, KILLED, STUCK, GREEDY, MUTE, DEFECT = 10.0, 9.0, 8.0, 7.0, 5.0, 4.0

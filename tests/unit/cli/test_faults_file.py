@@ -13,7 +13,7 @@ import pytest
 from batchembed import resources
 from batchembed.cli.faults_file import read_faults
 from batchembed.core.problems import ManifestError
-from batchembed.engine.fault_plan import (
+from batchembed.engine.faults.plan import (
     ENDPOINTS,
     AnyRule,
     ConnectionCut,

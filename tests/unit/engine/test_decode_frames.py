@@ -5,8 +5,8 @@ from fractions import Fraction
 import pytest
 
 from batchembed.core.segments import Span
-from batchembed.engine.decode import _matroska_duration
-from batchembed.engine.frames import sample_times
+from batchembed.engine.video.decode import _matroska_duration
+from batchembed.engine.video.frames import sample_times
 
 
 def test_samples_stand_in_the_middle_of_equal_parts() -> None:

@@ -7,7 +7,7 @@ import av.audio.frame
 import numpy as np
 
 from batchembed.core.segments import Span
-from batchembed.engine.sound import SAMPLE_RATE, SegmentSound, Sound
+from batchembed.engine.video.sound import SAMPLE_RATE, SegmentSound, Sound
 
 SECONDS = (Span(0, 1_000), Span(1_000, 2_000), Span(2_000, 3_000))
 

@@ -28,8 +28,9 @@ from batchembed.api.models import (
     TasksRetrieveResponse,
     TasksStatusResponse,
 )
-from batchembed.engine.fault_draws import Draws, due
-from batchembed.engine.fault_plan import (
+from batchembed.engine.faults.app import ABORT, FaultyApp
+from batchembed.engine.faults.draws import Draws, due
+from batchembed.engine.faults.plan import (
     AnswerLost,
     AnswerRule,
     AnyRule,
@@ -56,7 +57,6 @@ from batchembed.engine.fault_plan import (
     WrongDimension,
     ZeroVector,
 )
-from batchembed.engine.faults import ABORT, FaultyApp
 
 TASKS = "/v1.3/embed/tasks"
 NOW = 1_762_553_467.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchembed.engine.fetch_target import Address, FetchRules, is_allowed, url_problem
+from batchembed.engine.fetching.target import Address, FetchRules, is_allowed, url_problem
 
 RULES = FetchRules()
 PRIVATE = FetchRules(allow_private=True)

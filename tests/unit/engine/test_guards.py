@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchembed.engine.guards import Guards, is_loopback
+from batchembed.engine.web.guards import Guards, is_loopback
 
 
 async def _app(_scope: Any, _receive: Any, send: Any) -> None:

@@ -12,8 +12,8 @@ import pytest
 
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbeddedSegment, EmbedPlan
-from batchembed.engine.messages import (
+from batchembed.engine.video.embed import Embedded, EmbeddedSegment, EmbedPlan
+from batchembed.engine.workers.messages import (
     Done,
     Embed,
     Failed,
@@ -30,7 +30,7 @@ from batchembed.engine.messages import (
     send_answer,
     send_request,
 )
-from batchembed.engine.sandbox import Confinement
+from batchembed.engine.workers.sandbox import Confinement
 
 PLAN = EmbedPlan(clip_length_sec=6, scopes=("clip", "video"), start_offset_sec=1.5)
 SEGMENT = EmbeddedSegment(

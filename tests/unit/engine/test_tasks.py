@@ -11,11 +11,11 @@ import pytest
 
 from batchembed.core.model import Parameters
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbeddedSegment
-from batchembed.engine.queries import ListingQuery
 from batchembed.engine.refusal import Refusal
-from batchembed.engine.task import Task
-from batchembed.engine.tasks import TaskTable
+from batchembed.engine.tasks.table import TaskTable
+from batchembed.engine.tasks.task import Task
+from batchembed.engine.video.embed import Embedded, EmbeddedSegment
+from batchembed.engine.web.queries import ListingQuery
 from batchembed.errors import LedgerError
 
 EVERYTHING = ListingQuery(status=None, started_at=None, ended_at=None, page=1, page_limit=50)

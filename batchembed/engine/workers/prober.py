@@ -13,9 +13,9 @@ from typing import BinaryIO, Self
 
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
-from batchembed.engine import worker
-from batchembed.engine.child import ChildError, StartError, command_of
-from batchembed.engine.messages import (
+from batchembed.engine.workers import worker
+from batchembed.engine.workers.child import ChildError, StartError, command_of
+from batchembed.engine.workers.messages import (
     Found,
     Probe,
     ProtocolError,
@@ -24,8 +24,8 @@ from batchembed.engine.messages import (
     Unreadable,
     found,
 )
-from batchembed.engine.pool import MEMORY_BYTES, Children
-from batchembed.engine.sandbox import Confinement
+from batchembed.engine.workers.pool import MEMORY_BYTES, Children
+from batchembed.engine.workers.sandbox import Confinement
 from batchembed.media.probe import probe_file
 from batchembed.media.unreadable import UnreadableVideoError, broken
 
@@ -57,7 +57,7 @@ class Prober:
         self._deadline_s = deadline_s
         self._children = Children(
             processes,
-            command=command or command_of("batchembed.engine.prober"),
+            command=command or command_of("batchembed.engine.workers.prober"),
             memory_bytes=memory_bytes,
         )
 

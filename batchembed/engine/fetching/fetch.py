@@ -23,7 +23,7 @@ from typing import BinaryIO, TypeAlias, cast
 
 import httpx
 
-from batchembed.engine.fetch_target import (
+from batchembed.engine.fetching.target import (
     CONNECT_S,
     Address,
     FetchError,

@@ -11,10 +11,9 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from batchembed.engine.app import API_PREFIX
-from batchembed.engine.fault_answers import Answer, deliver, in_html, instead, spoiled, start
-from batchembed.engine.fault_draws import Draws
-from batchembed.engine.fault_plan import (
+from batchembed.engine.faults.answers import Answer, deliver, in_html, instead, spoiled, start
+from batchembed.engine.faults.draws import Draws
+from batchembed.engine.faults.plan import (
     AnswerLost,
     AnswerRule,
     ConnectionCut,
@@ -26,7 +25,8 @@ from batchembed.engine.fault_plan import (
     Slow,
     TooManyRequests,
 )
-from batchembed.engine.fault_tasks import FaultyTasks
+from batchembed.engine.faults.tasks import FaultyTasks
+from batchembed.engine.web.app import API_PREFIX
 
 #: Where the HTTP server puts what aborts a request's connection: `scope["extensions"][ABORT]()`.
 ABORT = "batchembed.abort"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from batchembed.core.problems import Reason
-from batchembed.engine.messages import (
+from batchembed.engine.workers.messages import (
     Failed,
     ProtocolError,
     Request,
@@ -24,7 +24,7 @@ from batchembed.engine.messages import (
     read_greeting,
     send_request,
 )
-from batchembed.engine.sandbox import Confinement
+from batchembed.engine.workers.sandbox import Confinement
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ START_DEADLINE_S = 60.0
 #: How long a worker that has closed its socket may take to end before it is killed.
 _END_GRACE_S = 5.0
 _LONGEST_LINE = 300
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
 

@@ -13,7 +13,7 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
-from batchembed.engine.http_protocol import Deadlines, GuardedProtocol, protocol_class
+from batchembed.engine.web.protocol import Deadlines, GuardedProtocol, protocol_class
 
 _MAX_HEAD_BYTES = 16 << 10
 #: Small enough that a client which takes 20 kB a second is seen to take something within 10 s.

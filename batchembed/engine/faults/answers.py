@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from batchembed.engine.fault_plan import (
+from batchembed.engine.faults.plan import (
     AnswerRule,
     GzipBomb,
     MissingSegments,

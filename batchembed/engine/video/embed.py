@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from batchembed.core.problems import Reason
 from batchembed.core.segments import Span, cut, window
-from batchembed.engine.decode import Cutting, Finished, Opened, UndecodableError, decode
 from batchembed.engine.encoders import Encoder
-from batchembed.engine.frames import Sampling, SegmentFrames
-from batchembed.engine.sound import SegmentSound
+from batchembed.engine.video.decode import Cutting, Finished, Opened, UndecodableError, decode
+from batchembed.engine.video.frames import Sampling, SegmentFrames
+from batchembed.engine.video.sound import SegmentSound
 from batchembed.media.unreadable import UnreadableVideoError
 
 VISUAL, AUDIO = "visual-text", "audio"

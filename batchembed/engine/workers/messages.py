@@ -17,8 +17,8 @@ import numpy as np
 
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbeddedSegment, EmbedPlan
-from batchembed.engine.sandbox import Confinement
+from batchembed.engine.video.embed import Embedded, EmbeddedSegment, EmbedPlan
+from batchembed.engine.workers.sandbox import Confinement
 
 _LENGTH = struct.Struct(">I")
 #: Two hours in clips of 2 s with both options are 30 MB.

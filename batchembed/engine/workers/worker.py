@@ -1,6 +1,6 @@
 """A process that opens strangers' videos, one at a time; run as a module, it embeds them.
 
-`python -m batchembed.engine.worker FD MEMORY PARENT` is executed, not forked, so it shares nothing
+`python -m batchembed.engine.workers.worker FD MEMORY PARENT` is executed, not forked, so it shares nothing
 with its parent but a Unix socket, over which each video comes as an open file. It decodes what
 strangers made, hence the limits: memory, no core files, no new privileges, it dies with its parent,
 and once it has loaded and tried all that it needs, it confines itself (see `sandbox`). Standard
@@ -26,10 +26,10 @@ import av.video.frame
 import numpy as np
 
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan, embed
 from batchembed.engine.encoders import Encoder
 from batchembed.engine.encoders.local_v1.model_file import ModelFileError
-from batchembed.engine.messages import (
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan, embed
+from batchembed.engine.workers.messages import (
     Embed,
     Failed,
     ProtocolError,
@@ -40,7 +40,7 @@ from batchembed.engine.messages import (
     read_request,
     send_answer,
 )
-from batchembed.engine.sandbox import confine
+from batchembed.engine.workers.sandbox import confine
 from batchembed.media.unreadable import UnreadableVideoError
 
 _PR_SET_PDEATHSIG = 1

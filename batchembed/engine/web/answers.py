@@ -21,9 +21,9 @@ from batchembed.api.models import (
     VideoSegment,
 )
 from batchembed.core.problems import Reason
-from batchembed.engine.embed import Embedded
 from batchembed.engine.refusal import Refusal
-from batchembed.engine.task import Page, Task
+from batchembed.engine.tasks.task import Page, Task
+from batchembed.engine.video.embed import Embedded
 
 #: Segments that are encoded at once: some 750 kB of text.
 _SEGMENTS_A_PIECE = 32

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TypeVar
 
-from batchembed.engine.fault_plan import Endpoint, FaultPlan, Rule
+from batchembed.engine.faults.plan import Endpoint, FaultPlan, Rule
 
 R = TypeVar("R", bound=Rule)
 

@@ -14,8 +14,8 @@ from batchembed.api.models import (
     TasksRetrieveResponse,
     TasksStatusResponse,
 )
-from batchembed.engine import queries
 from batchembed.engine.requests import MODEL_NAME
+from batchembed.engine.web import queries
 
 API_PREFIX = "/v1.3"
 

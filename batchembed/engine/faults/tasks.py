@@ -14,9 +14,9 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope
 
 from batchembed.api.models import PageInfo, TasksCreateResponse
-from batchembed.engine.fault_answers import Answer, collect, refusing
-from batchembed.engine.fault_draws import Draws
-from batchembed.engine.fault_plan import (
+from batchembed.engine.faults.answers import Answer, collect, refusing
+from batchembed.engine.faults.draws import Draws
+from batchembed.engine.faults.plan import (
     Endpoint,
     HiddenInListing,
     Lost,

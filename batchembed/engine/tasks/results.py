@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from batchembed.engine.embed import Embedded, EmbeddedSegment
+from batchembed.engine.video.embed import Embedded, EmbeddedSegment
 
 _SUFFIX = ".msgpack"
 

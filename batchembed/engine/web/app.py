@@ -14,8 +14,11 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from batchembed.api.models import TasksCreateResponse
-from batchembed.engine import queries
-from batchembed.engine.answers import (
+from batchembed.engine.refusal import Refusal, unavailable
+from batchembed.engine.service import Engine
+from batchembed.engine.tasks.task import Task
+from batchembed.engine.web import queries
+from batchembed.engine.web.answers import (
     answer,
     listing,
     refused,
@@ -23,11 +26,8 @@ from batchembed.engine.answers import (
     with_segments,
     without_segments,
 )
-from batchembed.engine.openapi import API_PREFIX, Health, description
-from batchembed.engine.refusal import Refusal, unavailable
-from batchembed.engine.service import Engine
-from batchembed.engine.task import Task
-from batchembed.engine.uploads import MAX_UPLOAD_BYTES, declared_bytes, receive_form
+from batchembed.engine.web.openapi import API_PREFIX, Health, description
+from batchembed.engine.web.uploads import MAX_UPLOAD_BYTES, declared_bytes, receive_form
 from batchembed.errors import StorageError
 
 __all__ = ["API_PREFIX", "answer", "build_app", "refused"]

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from batchembed.engine.answers import refused
-from batchembed.engine.openapi import API_PREFIX
 from batchembed.engine.refusal import Refusal
+from batchembed.engine.web.answers import refused
+from batchembed.engine.web.openapi import API_PREFIX
 
 
 class Guards:

@@ -23,8 +23,8 @@ import av.video.stream
 
 from batchembed.core.problems import Reason
 from batchembed.core.segments import Span
-from batchembed.engine.frames import Frames, Sampling, SegmentFrames
-from batchembed.engine.sound import SegmentSound, Sound
+from batchembed.engine.video.frames import Frames, Sampling, SegmentFrames
+from batchembed.engine.video.sound import SegmentSound, Sound
 from batchembed.media.container import audio_stream, open_container, video_stream
 
 _MICROSECONDS = 1_000_000

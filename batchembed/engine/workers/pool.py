@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from batchembed.core.problems import Reason
-from batchembed.engine.child import Child, ChildError, StartError, command_of
-from batchembed.engine.embed import Embedded, EmbedFailed, EmbedPlan
-from batchembed.engine.messages import Embed, Request, Result, embedded
-from batchembed.engine.sandbox import Confinement
+from batchembed.engine.video.embed import Embedded, EmbedFailed, EmbedPlan
+from batchembed.engine.workers.child import Child, ChildError, StartError, command_of
+from batchembed.engine.workers.messages import Embed, Request, Result, embedded
+from batchembed.engine.workers.sandbox import Confinement
 from batchembed.media.identity import open_regular
 from batchembed.media.unreadable import UnreadableVideoError
 
@@ -185,7 +185,7 @@ class WorkerPool:
             raise ValueError(f"a pool of {workers} workers embeds nothing")
         self._children = Children(
             workers,
-            command=command or command_of("batchembed.engine.worker"),
+            command=command or command_of("batchembed.engine.workers.worker"),
             memory_bytes=memory_bytes,
         )
         self._lock = threading.Lock()  # guards the next one, and that no work follows it

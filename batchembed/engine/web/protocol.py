@@ -16,8 +16,8 @@ import msgspec
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from batchembed.engine.answers import refused
 from batchembed.engine.refusal import Refusal, unavailable
+from batchembed.engine.web.answers import refused
 
 #: Under this name a scope's extensions have what aborts the connection without another byte.
 ABORT = "batchembed.abort"
