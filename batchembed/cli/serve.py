@@ -220,26 +220,39 @@ async def _serve(options: Options) -> int:
     from batchembed.engine.web.app import build_app  # noqa: PLC0415  heavy
     from batchembed.engine.web.guards import Guards  # noqa: PLC0415  heavy
     from batchembed.engine.web.server import quiet_logs  # noqa: PLC0415  heavy
+    from batchembed.engine.workers.pool import WorkerPool  # noqa: PLC0415  heavy
     from batchembed.engine.workers.prober import Prober  # noqa: PLC0415  heavy
     from batchembed.engine.workers.sandbox import offered  # noqa: PLC0415  heavy
 
     quiet_logs()
     plan = None if options.faults is None else read_faults(options.faults)
+    pool = WorkerPool(options.workers)
     with Prober() as prober:
+
+        def confined() -> bool:
+            """As the processes found it; before the first, as the kernel offers it."""
+            seen = [each for each in (pool.confinement, prober.confinement) if each is not None]
+            return all(each.landlock and each.seccomp for each in seen or [offered()])
+
         async with Engine(
             options.data,
             workers=options.workers,
+            pool=pool,
             probe=prober.probe,
             aliases=options.aliases,
             fetch_rules=FetchRules(allow_private=options.allow_private_urls),
             retention_s=options.retention_s,
         ) as engine:
-            confinement = offered()
             app: ASGIApp = build_app(
                 engine,
                 max_upload_bytes=options.max_upload_bytes,
-                confined=confinement.landlock and confinement.seccomp,
+                confined=confined,
             )
+            if not confined():
+                _tell(
+                    "this kernel has no Landlock or no seccomp: processes that decode videos are "
+                    "limited in memory and time, and not kept from files and network"
+                )
             if plan is not None:
                 app = FaultyApp(app, plan, note=_tell)
             guarded = Guards(app, host=options.host, api_key=options.api_key)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jsonschema
-
-from batchembed import resources
 from batchembed.core.keys import digest
 from batchembed.core.model import Parameters
-from batchembed.core.rules import window_breaches
 from batchembed.engine.refusal import Refusal, invalid
+from batchembed.profiles import parameter_breaches, parameters
 
 MODEL_NAME = "local-v1"
 
@@ -83,19 +79,9 @@ def read_form(
     video_url = values.pop("video_url", None)
     if video_url is None and not has_file:
         raise _not_provided("video_file")
-    _require_schema(values)
-    parameters = Parameters(
-        model_name=MODEL_NAME,
-        video_clip_length=values.get("video_clip_length", _default("video_clip_length")),
-        video_embedding_scope=tuple(
-            values.get("video_embedding_scope", _default("video_embedding_scope"))
-        ),
-        video_start_offset_sec=values.get("video_start_offset_sec"),
-        video_end_offset_sec=values.get("video_end_offset_sec"),
-    )
-    for reason in window_breaches(parameters):
+    for reason in parameter_breaches(MODEL_NAME, values):
         raise Refusal(400, reason.code, reason.message)
-    return CreateRequest(parameters=parameters, video_url=video_url)
+    return CreateRequest(parameters=parameters(MODEL_NAME, values), video_url=video_url)
 
 
 def _values(fields: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -115,35 +101,6 @@ def _number(name: str, text: str) -> float:
     if abs(number) > _LARGEST_NUMBER:
         raise invalid(name, f"{text[:40]!r} is no number")
     return number
-
-
-def _require_schema(values: Mapping[str, Any]) -> None:
-    for error in _validator().iter_errors(values):
-        if error.validator == "dependentRequired":
-            raise invalid(
-                next(iter(values.keys() & {"video_start_offset_sec", "video_end_offset_sec"})),
-                "Set both video_start_offset_sec and video_end_offset_sec, or neither",
-            )
-        name = str(error.absolute_path[0])
-        said = error.schema.get("x-messages", {}).get(error.validator)
-        if said is not None:
-            raise Refusal(400, "parameter_invalid", said)
-        raise invalid(name, error.schema.get("x-hint", error.message))
-
-
-@functools.cache
-def _parameters_schema() -> dict[str, Any]:
-    definition: dict[str, Any] = resources.schema(f"limits/{MODEL_NAME}")["$defs"]["parameters"]
-    return definition
-
-
-@functools.cache
-def _validator() -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(_parameters_schema())
-
-
-def _default(name: str) -> Any:  # noqa: ANN401  the schema's own value
-    return _parameters_schema()["properties"][name]["default"]
 
 
 def _not_provided(name: str) -> Refusal:

@@ -31,8 +31,8 @@ __all__ = ["MAX_PROCESSING", "Engine", "Workers"]
 #: Tasks that may wait; more are told to come again.
 MAX_PROCESSING = 10_000
 _COME_AGAIN_S = 60
-#: The code of a probe that could not begin, which is not the video's fault.
-_NO_PROCESS = "worker_start"
+#: Codes of a probe that the engine failed to make: not the video's fault.
+_OWN_FAULT = "worker_"
 
 
 class Engine:
@@ -211,7 +211,7 @@ class Engine:
         with self._discarding(file.path if file.owned else None):
             taken = await asyncio.to_thread(take, file, request.parameters, self._probe)
             if isinstance(taken, Reason):
-                if taken.code == _NO_PROCESS:
+                if taken.code.startswith(_OWN_FAULT):
                     raise unavailable(f"The video can't be probed: {taken.message}")
                 raise Refusal(400, taken.code, taken.message)
             made = Task(

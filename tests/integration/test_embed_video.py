@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -178,6 +179,18 @@ def test_a_window_that_the_video_does_not_have_is_refused(tmp_path: Path) -> Non
     with pytest.raises(EmbedFailed, match="can't be cut") as failure:
         _embed(path, late)
     assert failure.value.reason.code == "parameter_invalid"
+
+
+def test_a_header_that_claims_years_is_refused_before_they_are_cut(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", seconds=3.0)
+    data = path.read_bytes()
+    duration = data.index(b"\x44\x89\x88") + 3  # Matroska's Duration, a float of 8 bytes
+    path.write_bytes(data[:duration] + struct.pack(">d", 1e11) + data[duration + 8 :])
+
+    with pytest.raises(EmbedFailed) as caught:
+        _embed(path, TWO)
+
+    assert caught.value.reason.code == "video_duration_too_long"
 
 
 def test_features_do_not_depend_on_the_batch() -> None:

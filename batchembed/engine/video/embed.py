@@ -23,6 +23,8 @@ from batchembed.media.unreadable import UnreadableVideoError
 
 VISUAL, AUDIO = "visual-text", "audio"
 CLIP, VIDEO = "clip", "video"
+#: A forged header can claim years, and the list of their segments would fill the memory.
+_LONGEST_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +171,17 @@ def embed(file: BinaryIO, plan: EmbedPlan, encoder: Encoder) -> Embedded:
 def _cutting(plan: EmbedPlan, duration_sec: float) -> Cutting:
     """The plan's window and clips in a video of this duration."""
     whole = window(duration_sec, plan.start_offset_sec, plan.end_offset_sec)
+    if whole.end_ms - whole.start_ms > _LONGEST_MS:
+        raise EmbedFailed(
+            Reason(
+                code="video_duration_too_long",
+                message=f"{(whole.end_ms - whole.start_ms) / 1000:,} s are more than the "
+                f"{_LONGEST_MS // 1000:,} s that are embedded at most",
+                value=duration_sec,
+                limit=_LONGEST_MS / 1000,
+                hint="embed it in windows; if it is not so long, its header is wrong: remux it",
+            )
+        )
     try:
         return Cutting(whole=whole, clips=cut(whole, plan.clip_length_sec))
     except ValueError as error:

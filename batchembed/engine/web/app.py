@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.metadata
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import msgspec
 from starlette.applications import Starlette
@@ -34,14 +34,17 @@ __all__ = ["API_PREFIX", "answer", "build_app", "refused"]
 
 
 def build_app(
-    engine: Engine, *, max_upload_bytes: int = MAX_UPLOAD_BYTES, confined: bool = False
+    engine: Engine,
+    *,
+    max_upload_bytes: int = MAX_UPLOAD_BYTES,
+    confined: Callable[[], bool] = lambda: False,
 ) -> Starlette:
     """The app over a started engine, whose life is its owner's.
 
     Args:
         engine: it.
         max_upload_bytes: of a create's whole body.
-        confined: whether the system keeps the workers from files and network; it is only told.
+        confined: whether the system keeps the workers from files and network, as far as is known.
     """
     api = _Endpoints(engine, max_upload_bytes=max_upload_bytes, confined=confined)
     routes = [
@@ -66,7 +69,9 @@ def build_app(
 
 
 class _Endpoints:
-    def __init__(self, engine: Engine, *, max_upload_bytes: int, confined: bool) -> None:
+    def __init__(
+        self, engine: Engine, *, max_upload_bytes: int, confined: Callable[[], bool]
+    ) -> None:
         self._engine = engine
         self._max_upload_bytes = max_upload_bytes
         self._confined = confined
@@ -131,7 +136,7 @@ class _Endpoints:
                 version=importlib.metadata.version("batchembed"),
                 queue_length=engine.queue_length,
                 workers=engine.workers,
-                workers_confined=self._confined,
+                workers_confined=self._confined(),
             ),
             status_code=503 if failing else 200,
         )
