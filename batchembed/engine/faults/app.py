@@ -26,10 +26,8 @@ from batchembed.engine.faults.plan import (
     TooManyRequests,
 )
 from batchembed.engine.faults.tasks import FaultyTasks
-from batchembed.engine.web.app import API_PREFIX
-
-#: Where the HTTP server puts what aborts a request's connection: `scope["extensions"][ABORT]()`.
-ABORT = "batchembed.abort"
+from batchembed.engine.web.openapi import API_PREFIX
+from batchembed.engine.web.protocol import ABORT
 
 _TASKS = f"{API_PREFIX}/embed/tasks"
 _STATUS = "/status"
