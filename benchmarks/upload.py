@@ -20,7 +20,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
+import twelvelabs
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.tasks_client import TasksClient
@@ -49,12 +49,22 @@ def with_async_tasks_client(base_url: str, path: str) -> None:
     asyncio.run(upload())
 
 
-def with_httpx(base_url: str, path: str) -> None:
-    """What the official SDK does underneath."""
-    with Path(path).open("rb") as file, httpx.Client(timeout=600) as client:
-        client.post(
-            f"{base_url}/embed/tasks", data={"model_name": _MODEL}, files={"video_file": file}
-        )
+def with_the_sdk(base_url: str, path: str) -> None:
+    """The official SDK's."""
+    client = twelvelabs.TwelveLabs(api_key="any", base_url=base_url)
+    with Path(path).open("rb") as file:
+        client.embed.tasks.create(model_name=_MODEL, video_file=file)
+
+
+def with_the_async_sdk(base_url: str, path: str) -> None:
+    """The official SDK's, in an event loop."""
+
+    async def upload() -> None:
+        client = twelvelabs.AsyncTwelveLabs(api_key="any", base_url=base_url)
+        with Path(path).open("rb") as file:  # noqa: ASYNC230  as its users do
+            await client.embed.tasks.create(model_name=_MODEL, video_file=file)
+
+    asyncio.run(upload())
 
 
 def cost(
@@ -89,7 +99,8 @@ def _cpu_s(who: int) -> float:
 
 def main(megabytes: int) -> int:
     """Print the figures; 1 if a target is missed."""
-    ways = (with_tasks_client, with_async_tasks_client, with_httpx)
+    ours = (with_tasks_client, with_async_tasks_client)
+    ways = (*ours, with_the_sdk, with_the_async_sdk)
     curl: list[float] = []
     costs: dict[str, list[tuple[float, int]]] = {way.__name__: [] for way in ways}
     with tempfile.TemporaryDirectory() as folder, serving() as base_url:
@@ -110,7 +121,7 @@ def main(megabytes: int) -> int:
         cpu_s = statistics.median(cpu_s for cpu_s, _ in found)
         peak = max(peak for _, peak in found)
         print(f"{name}: {cpu_s:.2f} s, {cpu_s / beside:.2f} times; {peak >> 20} MiB above idle")
-        if name != with_httpx.__name__:
+        if name in {way.__name__ for way in ours}:
             missed |= cpu_s > TARGET_RATIO * beside or peak > TARGET_PEAK_BYTES
     return int(missed)
 
