@@ -35,6 +35,10 @@ _MODULES = ("onnxruntime", "starlette", "uvicorn", "python_multipart")
 _MODEL = "local-v1"
 _DAY_S = 86_400.0
 _DRAIN_S = 30.0
+_UNCONFINED = (
+    "this kernel has no Landlock or no seccomp: processes that decode videos are limited in memory "
+    "and time, and not kept from files and network"
+)
 _README = """\
 This folder belongs to `batchembed serve`. It holds its tasks (`tasks.sqlite`), videos that wait to
 be embedded (`uploads`) and the embeddings of tasks that are ready (`results`). Deleting it forgets
@@ -248,15 +252,10 @@ async def _serve(options: Options) -> int:
                 max_upload_bytes=options.max_upload_bytes,
                 confined=confined,
             )
-            if not confined():
-                _tell(
-                    "this kernel has no Landlock or no seccomp: processes that decode videos are "
-                    "limited in memory and time, and not kept from files and network"
-                )
             if plan is not None:
                 app = FaultyApp(app, plan, note=_tell)
             guarded = Guards(app, host=options.host, api_key=options.api_key)
-            return await _answer(_listen(guarded, options))
+            return await _answer(_listen(guarded, options), () if confined() else (_UNCONFINED,))
 
 
 def _listen(app: ASGIApp, options: Options) -> HttpServer:
@@ -271,11 +270,12 @@ def _listen(app: ASGIApp, options: Options) -> HttpServer:
         ) from error
 
 
-async def _answer(server: HttpServer) -> int:
+async def _answer(server: HttpServer, notes: Sequence[str]) -> int:
     hurry = asyncio.Event()
     with _signals(hurry) as (stop, received):
         async with server:
-            _tell(f"batchembed serves {server.address}/v1.3")
+            for line in (f"batchembed serves {server.address}/v1.3", *notes):
+                _tell(line)
             await stop.wait()
             await server.stop(drain_s=_DRAIN_S, hurry=hurry)
     if len(received) > 1:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import twelvelabs
 import twelvelabs.core.api_error
 from twelvelabs.wrapper.embed_client_wrapper import CreateEmbeddingsTaskVideoParams
 
-from tests.support.apis import KEY
+from tests.support.apis import KEY, sdk
 from tests.support.engines import served_from_a_thread
 from tests.support.media import make_video
 
@@ -21,14 +19,6 @@ from tests.support.media import make_video
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return make_video(tmp_path_factory.mktemp("films") / "film.mp4", seconds=7.0).read_bytes()
-
-
-@contextlib.contextmanager
-def sdk(base_url: str, api_key: str = KEY) -> Iterator[Any]:
-    """The SDK's own types leave out what its wrapper adds."""
-    client = twelvelabs.TwelveLabs(api_key=api_key, base_url=base_url)
-    yield client
-    client._client_wrapper.httpx_client.httpx_client.close()
 
 
 def videos(film: bytes) -> list[CreateEmbeddingsTaskVideoParams]:

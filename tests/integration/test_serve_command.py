@@ -17,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from batchembed import Client
+from tests.support.apis import sdk
 from tests.support.media import make_video
 
 COMMAND = str(Path(sys.executable).with_name("batchembed"))
@@ -149,6 +151,25 @@ def test_a_killed_server_goes_on_where_it_was(film: Path, tmp_path: Path) -> Non
     assert urls["video_embedding"]["segments"] == before["video_embedding"]["segments"]
     assert urls["video_embedding"]["metadata"]["input_url"] == f"{films}/slow-film.mp4"
     assert list((tmp_path / ".batchembed-serve" / "uploads").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_our_client_and_the_official_sdk_get_the_same_real_embeddings(
+    film: Path, tmp_path: Path
+) -> None:
+    found = []
+    with serving(tmp_path, "--api-key-env", "KEY", env={"KEY": "tlk_1"}) as (_, client):
+        base_url = str(client.base_url).rstrip("/")
+        for opened in (Client(api_key="tlk_1", base_url=base_url), sdk(base_url, "tlk_1")):
+            with opened as asking, film.open("rb") as file:
+                tasks: Any = asking.embed.tasks
+                task = tasks.create(model_name="local-v1", video_file=file)
+                assert tasks.wait_for_done(task.id, sleep_interval=0.1).status == "ready"
+                segments = tasks.retrieve(task.id).video_embedding.segments
+            found.append([(each.embedding_option, each.float_) for each in segments])
+
+    assert [option for option, _ in found[0]] == ["visual-text"] * 2 + ["audio"] * 2
+    assert found[0] == found[1]
 
 
 @pytest.mark.slow

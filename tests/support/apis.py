@@ -143,18 +143,24 @@ def ours_async(folder: Path, pool: Workers | None = None) -> Iterator[Api]:
 
 
 @contextlib.contextmanager
+def sdk(base_url: str, api_key: str = KEY) -> Iterator[Any]:
+    """The official SDK's client; its own types leave out what its wrapper adds."""
+    client = twelvelabs.TwelveLabs(api_key=api_key, base_url=base_url)
+    try:
+        yield client
+    finally:
+        client._client_wrapper.httpx_client.httpx_client.close()  # it closes nothing itself
+
+
+@contextlib.contextmanager
 def sdk_sync(folder: Path, pool: Workers | None = None) -> Iterator[Api]:
     """The official SDK's `TwelveLabs().embed.tasks`."""
-    with served_from_a_thread(folder, pool, api_key=KEY) as base_url:
-        client = twelvelabs.TwelveLabs(api_key=KEY, base_url=base_url)
-        try:
-            yield _Blocking(
-                client.embed.tasks,
-                api_error=twelvelabs.core.api_error.ApiError,
-                bad=twelvelabs.errors.BadRequestError,
-            )
-        finally:
-            client._client_wrapper.httpx_client.httpx_client.close()  # it closes nothing itself
+    with served_from_a_thread(folder, pool, api_key=KEY) as base_url, sdk(base_url) as client:
+        yield _Blocking(
+            client.embed.tasks,
+            api_error=twelvelabs.core.api_error.ApiError,
+            bad=twelvelabs.errors.BadRequestError,
+        )
 
 
 @contextlib.contextmanager
