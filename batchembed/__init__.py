@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from batchembed.api.async_tasks_client import AsyncTasksClient
     from batchembed.api.client import AsyncClient, Client
+    from batchembed.api.options import RequestOptions
+    from batchembed.api.retry import PollPolicy, RetryPolicy
     from batchembed.api.tasks_client import TasksClient
     from batchembed.dataset.read import open_dataset
 
-__all__ = ["AsyncClient", "AsyncTasksClient", "Client", "TasksClient", "open_dataset"]
+__all__ = [
+    "AsyncClient",
+    "AsyncTasksClient",
+    "Client",
+    "PollPolicy",
+    "RequestOptions",
+    "RetryPolicy",
+    "TasksClient",
+    "open_dataset",
+]
 
 _HOMES = {
     "AsyncClient": "batchembed.api.client",
     "AsyncTasksClient": "batchembed.api.async_tasks_client",
     "Client": "batchembed.api.client",
+    "PollPolicy": "batchembed.api.retry",
+    "RequestOptions": "batchembed.api.options",
+    "RetryPolicy": "batchembed.api.retry",
     "TasksClient": "batchembed.api.tasks_client",
     "open_dataset": "batchembed.dataset.read",
 }

@@ -89,6 +89,18 @@ class BatchembedError(Exception):
 
     exit_code: ExitCode = ExitCode.UNEXPECTED
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # As it is, not by calling its class again: errors cross processes.
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[BatchembedError], args: tuple[object, ...], state: dict[str, object]
+) -> BatchembedError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
+
 
 class UsageError(BatchembedError):
     """The command line is wrong, or something that it needs is not installed."""
@@ -152,19 +164,19 @@ class TaskFailedError(BatchembedError):
 
 
 class VideoChangedError(BatchembedError):
-    """A file changed while it was uploaded: what its task embeds is neither version of it.
+    """A file changed while it was uploaded: what its task embeds, if it has one, is no version of it.
 
     Attributes:
-        task_id: the task that was made of it.
+        task_id: the task that was made of it; None: it broke off, and none was made.
     """
 
     exit_code = ExitCode.INCOMPLETE
 
     def __init__(self, filename: str, task_id: str | None) -> None:
         self.task_id = task_id
+        became = "no task was made" if task_id is None else f"task {task_id} embeds what was sent"
         super().__init__(
-            f"{filename} changed while it was uploaded: task {task_id} embeds what was sent, "
-            "not the file as it is; create another once it is written"
+            f"{filename} changed while it was uploaded: {became}; create another once it is written"
         )
 
 

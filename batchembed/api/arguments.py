@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from batchembed.api.models import CreateForm
+from batchembed.api.options import pairs
 from batchembed.api.uploads import as_upload
 from batchembed.errors import ArgumentError
 from batchembed.profiles import parameter_breaches
@@ -43,14 +44,17 @@ def create_form(
     asked = {name: value for name, value in parameters.items() if given(value)}
     if "video_embedding_scope" in asked:
         asked["video_embedding_scope"] = _listed(asked["video_embedding_scope"])
-    problems = [reason.message for reason in parameter_breaches(model_name, asked)]
-    problems += [
+    problems = [
         f"The {name} parameter is invalid. It is {value}"
         for name, value in asked.items()
         if isinstance(value, float) and not math.isfinite(value)
     ]
-    if not model_name:
+    if not _is_text(model_name):
         problems.append("The model_name parameter is required but was not provided.")
+    if not problems:
+        problems = [reason.message for reason in parameter_breaches(model_name, asked)]
+    if given(video_url) and not _is_text(video_url):
+        problems.append("The video_url parameter is invalid. It is no URL")
     if given(video_file) and given(video_url):
         problems.append("give video_file or video_url, not both: the service would take the URL")
     if not given(video_file) and not given(video_url):
@@ -59,9 +63,13 @@ def create_form(
         raise ArgumentError("; ".join(problems))
     values = {"model_name": model_name, "video_url": video_url, **asked, **more}
     return CreateForm(
-        fields=tuple(part for name, value in values.items() for part in _parts(name, value)),
+        fields=tuple(part for name, value in values.items() for part in pairs(name, value)),
         upload=as_upload(video_file) if given(video_file) else None,
     )
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _listed(scope: object) -> object:
@@ -69,10 +77,3 @@ def _listed(scope: object) -> object:
     if isinstance(scope, str):
         return [scope]
     return list(scope) if isinstance(scope, tuple) else scope
-
-
-def _parts(name: str, value: object) -> list[tuple[str, str]]:
-    if not given(value):
-        return []
-    values = value if isinstance(value, (list, tuple)) else [value]
-    return [(name, str(each)) for each in values]

@@ -6,7 +6,6 @@ import asyncio
 import functools
 import inspect
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -18,7 +17,7 @@ from batchembed.api import calls
 from batchembed.api.arguments import OMIT
 from batchembed.api.calls import Call
 from batchembed.api.convert import translating
-from batchembed.api.lanes import AsyncLane, AsyncSender, Lane, ThreadedLane
+from batchembed.api.lanes import AsyncLane, AsyncSender, Lane, Terms, ThreadedLane
 from batchembed.api.models import (
     TasksCreateResponse,
     TasksListResponse,
@@ -27,16 +26,15 @@ from batchembed.api.models import (
 )
 from batchembed.api.options import (
     DEFAULT_BASE_URL,
-    REQUEST_TIMEOUT_S,
-    UPLOAD_TIMEOUT_S,
     ApiKey,
     RequestOptions,
-    request_headers,
+    as_key,
 )
 from batchembed.api.pager import AsyncPager
 from batchembed.api.retry import PollPolicy, RetryBudget, RetryPolicy, Sleep, poll, retrying
-from batchembed.api.uploads import Progress, VideoFile
-from batchembed.api.waiting import Looks, constant_pace, is_done
+from batchembed.api.uploads import CallersError, Progress, VideoFile
+from batchembed.api.waiting import Looks, is_done, pace
+from batchembed.errors import SubmissionUnknown
 
 T = TypeVar("T")
 
@@ -64,16 +62,15 @@ class AsyncTasksClient:
         self._retry = retry
         self._budget = RetryBudget()
         self._sleep = sleep
-        sent = request_headers(api_key, headers)
-        upload_timeout_s = timeout or UPLOAD_TIMEOUT_S
-        lane = functools.partial(AsyncLane, base_url=base_url, headers=sent, transport=transport)
-        self._uploads: AsyncSender
-        if transport is None:
-            blocking = Lane(uploads, base_url=base_url, headers=sent, timeout_s=upload_timeout_s)
-            self._uploads = ThreadedLane(blocking, uploads)
-        else:
-            self._uploads = lane(uploads, timeout_s=upload_timeout_s)
-        self._requests: AsyncSender = lane(requests, timeout_s=timeout or REQUEST_TIMEOUT_S)
+        terms = Terms(
+            api_key=as_key(api_key), base_url=base_url, headers=headers, timeout_s=timeout
+        )
+        self._creates: AsyncSender = (
+            ThreadedLane(Lane(uploads, terms, creates=True, transport=None))
+            if transport is None
+            else AsyncLane(uploads, terms, creates=True, transport=transport)
+        )
+        self._requests: AsyncSender = AsyncLane(requests, terms, creates=False, transport=transport)
 
     async def __aenter__(self) -> Self:
         return self
@@ -88,7 +85,7 @@ class AsyncTasksClient:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._uploads.aclose()
+        await self._creates.aclose()
         await self._requests.aclose()
 
     async def create(
@@ -105,7 +102,10 @@ class AsyncTasksClient:
         idempotency_key: str | None = None,
         progress: Progress | None = None,
     ) -> TasksCreateResponse:
-        """As `TasksClient.create`; `progress` may be called in another thread."""
+        """As `TasksClient.create`; `progress` is called in another thread.
+
+        Where it is cancelled, the `CancelledError` has a `SubmissionUnknown` as its cause.
+        """
         call = calls.create(
             model_name=model_name,
             video_file=video_file,
@@ -117,7 +117,7 @@ class AsyncTasksClient:
                 "video_embedding_scope": video_embedding_scope,
             },
             options=request_options,
-            idempotency_key=idempotency_key or str(uuid.uuid4()),
+            idempotency_key=idempotency_key,
             progress=progress,
             now=time.time(),
         )
@@ -142,16 +142,15 @@ class AsyncTasksClient:
         policy: PollPolicy | None = None,
     ) -> TasksStatusResponse:
         """As `TasksClient.wait_for_done`; the callback may be a coroutine function."""
-        looks = Looks(task_id, request_options, policy or constant_pace(sleep_interval, timeout))
+        looks = Looks(task_id, request_options, pace(sleep_interval, timeout, policy))
 
         async def look() -> TasksStatusResponse:
             answer = await self._once(looks.call())
-            told = None if callback is None else callback(answer)
-            if inspect.isawaitable(told):
-                await told
+            if callback is not None:
+                await _tell(callback, answer)
             return answer
 
-        with looks.naming_the_task():
+        with looks.watching():
             answer = await poll(look, is_done, looks.policy, sleep=self._sleep)
         return looks.outcome(answer, raise_on_failed=raise_on_failed)
 
@@ -197,7 +196,7 @@ class AsyncTasksClient:
 
         async def paged(number: int | None) -> AsyncPager:
             listing: TasksListResponse = await self._repeated(asked(page=number))
-            return AsyncPager(listing, lambda: paged((number or 1) + 1))
+            return AsyncPager(listing, number or 1, lambda: paged((number or 1) + 1))
 
         return await paged(page)
 
@@ -212,12 +211,29 @@ class AsyncTasksClient:
         return answer
 
     async def _once(self, call: Call[T]) -> T:
-        lane = self._requests if call.upload is None else self._uploads
-        with translating(call.name, call.submitted):
-            body = await lane.send(call)
-            if len(body) > _LONG_ANSWER_BYTES:
-                answer = await asyncio.to_thread(call.read, body)
-            else:
-                answer = call.read(body)
+        lane = self._requests if call.submitted is None else self._creates
+        try:
+            with translating(call.name, call.submitted):
+                body = await lane.send(call)
+                if len(body) > _LONG_ANSWER_BYTES:
+                    answer = await asyncio.to_thread(call.read, body)
+                else:
+                    answer = call.read(body)
+        except asyncio.CancelledError as cancelled:
+            if call.submitted is None:
+                raise
+            lost = f"{call.name}: it was cancelled; a task may have been created"
+            raise cancelled from SubmissionUnknown(lost, submitted=call.submitted)
         self._budget.earn()
         return answer
+
+
+async def _tell(
+    callback: Callable[[TasksStatusResponse], Awaitable[None] | None], answer: TasksStatusResponse
+) -> None:
+    try:
+        told = callback(answer)
+        if inspect.isawaitable(told):
+            await told
+    except Exception as error:
+        raise CallersError(error) from error

@@ -1,11 +1,12 @@
 """The calls of the API as values: what is sent, how large an answer may be, how it is read. Pure.
 
-Both clients send the same calls; `convert.answering` says what their failures mean.
+Both clients send the same calls; `convert.translating` says what their failures mean.
 """
 
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,17 +22,19 @@ from batchembed.api.models import (
     TasksStatusResponse,
     Upload,
 )
-from batchembed.api.options import RequestOptions
+from batchembed.api.options import RequestOptions, check_options
 from batchembed.api.retry import is_transient, was_not_accepted
-from batchembed.api.uploads import Progress, Unchanged, size_bytes
-from batchembed.errors import AnswerError, NotSentError, Submitted
+from batchembed.api.uploads import CallersError, Progress, Unchanged, size_bytes
+from batchembed.errors import AnswerError, ArgumentError, NotSentError, Submitted
 
 T = TypeVar("T")
+About = TypeVar("About", TasksStatusResponse, TasksRetrieveResponse)
 
 _SMALL_ANSWER_BYTES = 16 << 20
 _LARGE_ANSWER_BYTES = 512 << 20
 _TASKS = "embed/tasks"
 _TAIL_BYTES = 256
+_KEY_HEADER = "idempotency-key"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +51,7 @@ class Call(Generic[T]):
     form: CreateForm | None = None
     progress: Progress | None = None
     submitted: Submitted | None = None  #: of a create: what is known if its answer is lost
+    begin: Callable[[], None] = lambda: None  #: called before each attempt
 
     @property
     def name(self) -> str:
@@ -61,9 +65,11 @@ class Call(Generic[T]):
 
     @contextlib.contextmanager
     def closing(self) -> Iterator[Self]:
-        """Close the video afterwards, if it was opened here."""
+        """Close the video afterwards, if it was opened here; what the caller's code raised goes on."""
         try:
             yield self
+        except CallersError as raised:
+            raise raised.error from None
         finally:
             if self.upload is not None and self.upload.owned:
                 self.upload.file.close()
@@ -84,7 +90,7 @@ def create(
     video_url: str | None,
     parameters: Mapping[str, Any],
     options: RequestOptions | None,
-    idempotency_key: str,
+    idempotency_key: str | None,
     progress: Progress | None,
     now: float,
 ) -> Call[TasksCreateResponse]:
@@ -93,14 +99,16 @@ def create(
     Raises:
         ArgumentError: an argument can't be right.
     """
+    given_options = check_options(options)
     form = create_form(
         model_name=model_name,
         video_file=video_file,
         video_url=video_url,
         parameters=parameters,
-        more=(options or {}).get("additional_body_parameters", {}),
+        more=given_options.get("additional_body_parameters") or {},
     )
     unchanged = None if form.upload is None else Unchanged(form.upload)
+    key = _idempotency_key(idempotency_key, given_options)
 
     def read(body: bytearray) -> TasksCreateResponse:
         answer = wire.read(body, TasksCreateResponse)
@@ -114,30 +122,66 @@ def create(
         method="POST",
         path=_TASKS,
         read=read,
-        headers={"Idempotency-Key": idempotency_key},
-        options=options or {},
+        headers={"Idempotency-Key": key},
+        options=_without_key(given_options),
         form=form,
         progress=progress,
         submitted=Submitted(
             model_name=model_name,
             input_filename=None if form.upload is None else form.upload.filename,
             input_url=video_url if given(video_url) else None,
-            idempotency_key=idempotency_key,
+            idempotency_key=key,
             since=now,
         ),
+        begin=(lambda: None) if unchanged is None else unchanged.begin,
     )
+
+
+def _idempotency_key(key: str | None, options: RequestOptions) -> str:
+    """The key of a create: the caller's, in one way or the other, else one of its own."""
+    named = (options.get("additional_headers") or {}).items()
+    wanted = key or next((text for name, text in named if name.lower() == _KEY_HEADER), None)
+    if wanted is None:
+        return str(uuid.uuid4())
+    if not (isinstance(wanted, str) and wanted.isascii() and wanted.isprintable()):
+        raise ArgumentError("idempotency_key must be printable ASCII")
+    return wanted
+
+
+def _without_key(options: RequestOptions) -> RequestOptions:
+    named = (options.get("additional_headers") or {}).items()
+    others = {name: value for name, value in named if name.lower() != _KEY_HEADER}
+    return {**options, "additional_headers": others}
 
 
 def status(task_id: str, options: RequestOptions | None) -> Call[TasksStatusResponse]:
     """The status of a task."""
-    return _get(wire.task_path(task_id, "/status"), options, _reader(TasksStatusResponse))
+
+    def read(body: bytearray) -> TasksStatusResponse:
+        answer = wire.read(body, TasksStatusResponse)
+        if answer.status is None:
+            raise AnswerError("the answer has no status")
+        return _of_task(task_id, answer)
+
+    return _get(wire.task_path(task_id, "/status"), options, read)
 
 
 def retrieve(
     task_id: str, embedding_option: str | Sequence[str] | None, options: RequestOptions | None
 ) -> Call[TasksRetrieveResponse]:
     """A task's embeddings."""
-    return _retrieve(task_id, embedding_option, options, _reader(TasksRetrieveResponse))
+
+    def read(body: bytearray) -> TasksRetrieveResponse:
+        return _of_task(task_id, wire.read(body, TasksRetrieveResponse))
+
+    return _retrieve(task_id, embedding_option, options, read)
+
+
+def _of_task(task_id: str, answer: About) -> About:
+    """The answer, if it is about the task that was asked for: a mixed-up connection must not pass."""
+    if answer.id not in {None, task_id}:
+        raise AnswerError(f"the answer is about another task, {str(answer.id)[:40]}")
+    return answer
 
 
 def retrieve_body(
@@ -177,11 +221,7 @@ def list_page(
     query = wire.list_query(
         started_at=started_at, ended_at=ended_at, status=status, page=page, page_limit=page_limit
     )
-    return _get(_TASKS, options, _reader(TasksListResponse), query=query)
-
-
-def _reader(model: type[wire.Model]) -> Callable[[bytearray], wire.Model]:
-    return lambda body: wire.read(body, model)
+    return _get(_TASKS, options, lambda body: wire.read(body, TasksListResponse), query=query)
 
 
 def _get(
@@ -197,6 +237,6 @@ def _get(
         path=path,
         read=read,
         query=tuple(query),
-        options=options or {},
+        options=check_options(options),
         most_bytes=most_bytes,
     )

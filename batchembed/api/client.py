@@ -37,7 +37,7 @@ class Client:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-        env: Mapping[str, str] = os.environ,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -46,15 +46,15 @@ class Client:
             base_url: of the service, its version included.
             headers: more of them, for every request.
             timeout: seconds that each connect, read or write may take.
-            env: where the key is looked for.
+            env: where the key is looked for; None: the process's environment.
 
         Raises:
             ArgumentError: there is no key.
         """
         self.embed = Embed(
             TasksClient(
-                api_key=api_key or _key_of(env),
-                base_url=base_url or DEFAULT_BASE_URL,
+                api_key=_key_of(env) if api_key is None else api_key,
+                base_url=DEFAULT_BASE_URL if base_url is None else base_url,
                 headers=headers,
                 timeout=timeout,
             )
@@ -86,13 +86,13 @@ class AsyncClient:
         base_url: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
-        env: Mapping[str, str] = os.environ,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """As `Client`."""
         self.embed = AsyncEmbed(
             AsyncTasksClient(
-                api_key=api_key or _key_of(env),
-                base_url=base_url or DEFAULT_BASE_URL,
+                api_key=_key_of(env) if api_key is None else api_key,
+                base_url=DEFAULT_BASE_URL if base_url is None else base_url,
                 headers=headers,
                 timeout=timeout,
             )
@@ -114,7 +114,9 @@ class AsyncClient:
         await self.embed.tasks.aclose()
 
 
-def _key_of(env: Mapping[str, str]) -> ApiKey:
+def _key_of(env: Mapping[str, str] | None) -> ApiKey:
+    # Not as a default argument: help() would print the whole environment.
+    env = os.environ if env is None else env
     for name in API_KEY_VARIABLES:
         if env.get(name):
             return ApiKey(env[name])

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
+from batchembed.api.options import ApiKey
 from batchembed.core.redact import redacted
 from batchembed.errors import (
     AnswerError,
     ApiConnectionError,
     ApiError,
     ApiTimeoutError,
+    ArgumentError,
     AuthenticationError,
     BadRequestError,
     NotFoundError,
@@ -39,7 +41,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     429: RateLimitError,
 }
 
-#: Codes that mean the same under any status.
+_LONGEST_LINE = 500
+
+#: Codes that mean the same under any status of a refusal.
 _BY_CODE: dict[str, type[ApiError]] = {
     "usage_limit_exceeded": UsageLimitError,
     "too_many_requests": RateLimitError,
@@ -54,27 +58,33 @@ _BY_CODE: dict[str, type[ApiError]] = {
 
 
 def error_of(
-    status_code: int, headers: Mapping[str, str], body: bytes, *, secrets: tuple[str, ...] = ()
+    status_code: int, headers: Mapping[str, str], body: bytes, *, api_key: ApiKey | None = None
 ) -> ApiError:
     """The error that an answer means: by its code, then by its status.
 
-    Its message is redacted: of what signs a URL, and of `secrets`.
+    The key is nowhere in it, and its message is redacted of what signs a URL.
     """
-    lowered = {name.lower(): value for name, value in headers.items()}
+    if api_key is not None:
+        body = body.replace(api_key.reveal().encode(), b"(key)")
+    lowered = {
+        name.lower(): value if api_key is None else value.replace(api_key.reveal(), "(key)")
+        for name, value in headers.items()
+    }
     content = _content(body)
     fault = content.get("error", content) if isinstance(content, dict) else {}
     fault = fault if isinstance(fault, dict) else {}
     code = _text(fault.get("code"))
-    said = _text(fault.get("message")) or (content[:200] if isinstance(content, str) else None)
-    kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status_code)
-    if kind is None:
-        kind = ServerError if status_code >= 500 else ApiError
+    said = _text(fault.get("message")) or (content if isinstance(content, str) else None)
+    if status_code >= 500:  # whatever a proxy's body says, nobody knows what was done
+        kind: type[ApiError] = ServerError
+    else:
+        kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status_code, ApiError)
     return kind(
         status_code=status_code,
         headers=lowered,
         body=content,
         code=code,
-        message=None if said is None else redacted(said, *secrets),
+        message=None if said is None else _line(redacted(said)),
         retry_after_s=retry_after_s(lowered),
         limits=rate_limits(lowered),
     )
@@ -91,6 +101,11 @@ def _content(body: bytes) -> object:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _line(words: str) -> str:
+    """One line that a terminal can show."""
+    return "".join(letter if letter.isprintable() else " " for letter in words[:_LONGEST_LINE])
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
@@ -114,10 +129,10 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
 
 def _number(value: str | None, most: float = 1e9) -> float | None:
     try:
-        number = float(value) if value is not None else None
+        number = float(value) if value is not None else -1.0
     except ValueError:
         return None
-    return number if number is not None and 0 <= number < most else None
+    return min(number, most) if number >= 0 else None
 
 
 def _moment(value: str | None) -> datetime | None:
@@ -175,7 +190,7 @@ def translating(what: str, submitted: Submitted | None = None) -> Iterator[None]
 
 def _leaves_open(error: ApiError) -> bool:
     """Whether a create answered so may have made a task: a proxy's words, or a request half done."""
-    return isinstance(error, ServerError) or error.status_code in {408, 409}
+    return error.status_code is None or error.status_code >= 500 or error.status_code in {408, 409}
 
 
 def _unknown(error: Exception, submitted: Submitted) -> SubmissionUnknown:
@@ -186,7 +201,12 @@ def _unknown(error: Exception, submitted: Submitted) -> SubmissionUnknown:
 def _ours(what: str) -> Iterator[None]:
     try:
         yield
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+    except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        # Its words are not told: they may repeat a header, such as the key's.
+        raise ArgumentError(
+            f"{what}: the request can't be sent: check base_url and headers"
+        ) from error
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
         raise NotSentError(f"{what}: no connection: {_words(error)}") from error
     except (httpx.TransportError, httpx.DecodingError, httpx.StreamError) as error:
         kind = ApiTimeoutError if isinstance(error, httpx.TimeoutException) else ApiConnectionError

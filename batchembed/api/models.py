@@ -45,11 +45,16 @@ class TaskError(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why a task failed, or what to know of it.
 
     The v1 documents have no such field: it is read where a server gives it, as the embedded
-    engine does.
+    engine does. Another may write plain text in its place.
     """
 
     code: str | None = None
     message: str | None = None
+
+    @classmethod
+    def of(cls, told: TaskError | str | None) -> TaskError:
+        """What was told, however it was."""
+        return told if isinstance(told, TaskError) else cls(message=told)
 
 
 class TasksStatusResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -59,8 +64,8 @@ class TasksStatusResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     model_name: str | None = None
     status: str | None = None
     video_embedding: TasksStatusResponseVideoEmbedding | None = None
-    error: TaskError | None = None
-    warnings: list[TaskError] | None = None
+    error: TaskError | str | None = None
+    warnings: list[TaskError | str] | None = None
 
 
 class AudioSegment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,6 +1,7 @@
 """The tasks of a listing over all its pages, with the official SDK's names.
 
-A page tells how many there are, so no page is asked for past the last.
+A page tells how many there are, so no page is asked for past the last; where it does not, an empty
+page is the end. Tasks that are made meanwhile push others to the next page: each comes once.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ class SyncPager:
     """One page of a listing, newest task first; iterating goes on through the pages after it."""
 
     response: TasksListResponse
+    number: int
     get_next: Callable[[], SyncPager]
 
     @property
@@ -26,7 +28,7 @@ class SyncPager:
     @property
     def has_next(self) -> bool:
         """Whether there is a page after this one."""
-        return _has_next(self.response)
+        return _has_next(self.response, self.number)
 
     def next_page(self) -> SyncPager | None:
         """The page after this one, if there is one."""
@@ -40,8 +42,12 @@ class SyncPager:
             page = page.next_page()
 
     def __iter__(self) -> Iterator[VideoEmbeddingTask]:
+        seen = _Seen()
         for page in self.iter_pages():
-            yield from page.items
+            fresh = seen.fresh(page.items)
+            yield from fresh
+            if page.items and not fresh:
+                return
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class AsyncPager:
     """As `SyncPager`, for `async for`."""
 
     response: TasksListResponse
+    number: int
     get_next: Callable[[], Awaitable[AsyncPager]]
 
     @property
@@ -59,7 +66,7 @@ class AsyncPager:
     @property
     def has_next(self) -> bool:
         """Whether there is a page after this one."""
-        return _has_next(self.response)
+        return _has_next(self.response, self.number)
 
     async def next_page(self) -> AsyncPager | None:
         """The page after this one, if there is one."""
@@ -73,11 +80,30 @@ class AsyncPager:
             page = await page.next_page()
 
     async def __aiter__(self) -> AsyncIterator[VideoEmbeddingTask]:
+        seen = _Seen()
         async for page in self.iter_pages():
-            for task in page.items:
+            fresh = seen.fresh(page.items)
+            for task in fresh:
                 yield task
+            if page.items and not fresh:
+                return
 
 
-def _has_next(listing: TasksListResponse) -> bool:
+def _has_next(listing: TasksListResponse, number: int) -> bool:
     where = listing.page_info
-    return bool(listing.data) and where is not None and (where.page or 1) < (where.total_page or 1)
+    if where is None or where.total_page is None:
+        return bool(listing.data)
+    return number < where.total_page
+
+
+class _Seen:
+    """The ids that came before: a page with none but those is one that a server repeats for ever."""
+
+    def __init__(self) -> None:
+        self._ids: set[str | None] = set()
+
+    def fresh(self, tasks: Sequence[VideoEmbeddingTask]) -> list[VideoEmbeddingTask]:
+        """Those that did not come before."""
+        found = [task for task in tasks if task.id is None or task.id not in self._ids]
+        self._ids.update(task.id for task in found)
+        return found

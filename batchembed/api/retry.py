@@ -31,6 +31,8 @@ BlockingSleep = Callable[[float], None]
 
 #: What a client without an event loop sleeps with.
 blocking_sleep: BlockingSleep = tenacity.nap.sleep
+#: Looks at a task that may fail before one has been answered.
+_FIRST_LOOKS = 5
 #: Statuses, besides 429 and 5xx, that pass by themselves.
 _PASSING = frozenset({408, 409, 425})
 
@@ -60,6 +62,8 @@ class PollPolicy:
     deadline_s: float | None = None
     #: A server that asks for more is not slept out: its error is raised.
     longest_retry_after_s: float = 300.0
+    #: When nothing but errors has come for so long, the last of them is raised.
+    longest_outage_s: float = 900.0
 
 
 class RetryBudget:
@@ -117,14 +121,62 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
 
 
 class _ServerAdvice(tenacity.wait.wait_base):
-    """Wait as long as the server asked, else as `fallback` says."""
+    """Wait as `own` says, and no less than the server asked: it may ask for nothing at all."""
 
-    def __init__(self, fallback: tenacity.wait.wait_base) -> None:
-        self._fallback = fallback
+    def __init__(self, own: tenacity.wait.wait_base) -> None:
+        self._own = own
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        asked = _asked_s(_error_of(retry_state))
-        return self._fallback(retry_state) if asked is None else asked
+        return max(self._own(retry_state), _asked_s(_error_of(retry_state)) or 0.0)
+
+
+def _spent_s(state: tenacity.RetryCallState) -> float:
+    """How long it has gone on: as the clock says, or as long as was slept."""
+    return max(state.seconds_since_start or 0.0, state.idle_for)
+
+
+class _UpTo(tenacity.wait.wait_base):
+    """Wait no longer than to the deadline: there is a last look at it."""
+
+    def __init__(self, own: tenacity.wait.wait_base, deadline_s: float) -> None:
+        self._own = own
+        self._deadline_s = deadline_s
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
+        left_s = self._deadline_s - _spent_s(retry_state)
+        return max(0.0, min(self._own(retry_state), left_s))
+
+
+class _Outage(tenacity.stop.stop_base):
+    """Stop where nothing but errors has come for so long, or at the first few looks."""
+
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._since_s: float | None = None
+        self._answered = False
+        self.error: BaseException | None = None  #: the last one, where it has stopped
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        error = _error_of(retry_state)
+        if error is None:
+            self._since_s, self._answered = None, True
+            return False
+        if self._since_s is None:
+            self._since_s = _spent_s(retry_state)
+        lasted = _spent_s(retry_state) - self._since_s >= self._longest_s
+        if lasted or (not self._answered and retry_state.attempt_number >= _FIRST_LOOKS):
+            self.error = error
+        return self.error is not None
+
+
+class _Late(tenacity.stop.stop_base):
+    """Stop at the deadline."""
+
+    def __init__(self, deadline_s: float | None) -> None:
+        self._deadline_s = deadline_s
+
+    def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
+        return self._deadline_s is not None and _spent_s(retry_state) >= self._deadline_s
 
 
 class _Spent(tenacity.stop.stop_base):
@@ -183,28 +235,39 @@ def blocking_retrying(
     return tenacity.Retrying(sleep=sleep, **_retry_terms(policy, worth, budget))
 
 
-def _poll_terms(policy: PollPolicy, done: Callable[[T], bool]) -> dict[str, Any]:
-    def passing(error: BaseException) -> bool:
-        asked = _asked_s(error)
-        return is_transient(error) and (asked is None or asked <= policy.longest_retry_after_s)
+class _Polling:
+    """A policy as tenacity takes it; `stop` is asked once for each look, so each has its own."""
 
-    constant = policy.first_wait_s == policy.longest_wait_s
-    return {
-        "retry": tenacity.retry_if_exception(passing)
-        | tenacity.retry_if_result(lambda answer: not done(answer)),
-        "wait": _ServerAdvice(
+    def __init__(self, policy: PollPolicy, done: Callable[[T], bool]) -> None:
+        def passing(error: BaseException) -> bool:
+            asked = _asked_s(error)
+            return is_transient(error) and (asked is None or asked <= policy.longest_retry_after_s)
+
+        constant = policy.first_wait_s == policy.longest_wait_s
+        wait: tenacity.wait.wait_base = _ServerAdvice(
             tenacity.wait_exponential_jitter(
                 multiplier=policy.first_wait_s,
                 max=policy.longest_wait_s,
                 exp_base=1.5,
                 jitter=0 if constant else policy.first_wait_s,
             )
-        ),
-        "stop": tenacity.stop_never
-        if policy.deadline_s is None
-        else tenacity.stop_before_delay(policy.deadline_s),
-        "reraise": True,
-    }
+        )
+        self._policy = policy
+        self._outage = _Outage(policy.longest_outage_s)
+        self.terms: dict[str, Any] = {
+            "retry": tenacity.retry_if_exception(passing)
+            | tenacity.retry_if_result(lambda answer: not done(answer)),
+            "wait": wait if policy.deadline_s is None else _UpTo(wait, policy.deadline_s),
+            "stop": tenacity.stop_any(self._outage, _Late(policy.deadline_s)),
+        }
+
+    def given_up(self, error: tenacity.RetryError) -> BaseException:
+        """An outage's last error, or that it is late."""
+        if self._outage.error is not None:
+            return self._outage.error
+        last = error.last_attempt.exception()
+        said = "" if last is None else f" ({last})"
+        return ApiTimeoutError(f"still processing after {self._policy.deadline_s or 0:g} s{said}")
 
 
 async def poll(
@@ -214,15 +277,16 @@ async def poll(
     *,
     sleep: Sleep = asyncio.sleep,
 ) -> T:
-    """Look until `done`; errors that pass are looked through.
+    """Look until `done`; errors that pass are looked through, while they do not last.
 
     Raises:
         ApiTimeoutError: the policy's deadline passed first.
     """
+    polling = _Polling(policy, done)
     try:
-        answer: T = await tenacity.AsyncRetrying(sleep=sleep, **_poll_terms(policy, done))(look)
+        answer: T = await tenacity.AsyncRetrying(sleep=sleep, **polling.terms)(look)
     except tenacity.RetryError as error:
-        raise _too_late(policy) from error
+        raise polling.given_up(error) from error
     return answer
 
 
@@ -234,11 +298,8 @@ def blocking_poll(
     sleep: BlockingSleep = blocking_sleep,
 ) -> T:
     """As `poll`, in the caller's thread."""
+    polling = _Polling(policy, done)
     try:
-        return tenacity.Retrying(sleep=sleep, **_poll_terms(policy, done))(look)
+        return tenacity.Retrying(sleep=sleep, **polling.terms)(look)
     except tenacity.RetryError as error:
-        raise _too_late(policy) from error
-
-
-def _too_late(policy: PollPolicy) -> ApiTimeoutError:
-    return ApiTimeoutError(f"still processing after {policy.deadline_s:g} s")
+        raise polling.given_up(error) from error

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -20,7 +19,7 @@ from batchembed.api import calls
 from batchembed.api.arguments import OMIT
 from batchembed.api.calls import Call
 from batchembed.api.convert import translating
-from batchembed.api.lanes import Lane
+from batchembed.api.lanes import Lane, Terms
 from batchembed.api.models import (
     TasksCreateResponse,
     TasksListResponse,
@@ -29,11 +28,9 @@ from batchembed.api.models import (
 )
 from batchembed.api.options import (
     DEFAULT_BASE_URL,
-    REQUEST_TIMEOUT_S,
-    UPLOAD_TIMEOUT_S,
     ApiKey,
     RequestOptions,
-    request_headers,
+    as_key,
 )
 from batchembed.api.pager import SyncPager
 from batchembed.api.retry import (
@@ -45,8 +42,8 @@ from batchembed.api.retry import (
     blocking_retrying,
     blocking_sleep,
 )
-from batchembed.api.uploads import Progress, VideoFile
-from batchembed.api.waiting import Looks, constant_pace, is_done
+from batchembed.api.uploads import CallersError, Progress, VideoFile
+from batchembed.api.waiting import Looks, is_done, pace
 
 T = TypeVar("T")
 
@@ -86,14 +83,11 @@ class TasksClient:
         self._retry = retry
         self._budget = RetryBudget()
         self._sleep = sleep
-        lane = functools.partial(
-            Lane,
-            base_url=base_url,
-            headers=request_headers(api_key, headers),
-            transport=transport,
+        terms = Terms(
+            api_key=as_key(api_key), base_url=base_url, headers=headers, timeout_s=timeout
         )
-        self._uploads = lane(uploads, timeout_s=timeout or UPLOAD_TIMEOUT_S)
-        self._requests = lane(requests, timeout_s=timeout or REQUEST_TIMEOUT_S)
+        self._creates = Lane(uploads, terms, creates=True, transport=transport)
+        self._requests = Lane(requests, terms, creates=False, transport=transport)
 
     def __enter__(self) -> Self:
         return self
@@ -108,7 +102,7 @@ class TasksClient:
 
     def close(self) -> None:
         """Close every connection."""
-        self._uploads.close()
+        self._creates.close()
         self._requests.close()
 
     def create(
@@ -157,7 +151,7 @@ class TasksClient:
                 "video_embedding_scope": video_embedding_scope,
             },
             options=request_options,
-            idempotency_key=idempotency_key or str(uuid.uuid4()),
+            idempotency_key=idempotency_key,
             progress=progress,
             now=time.time(),
         )
@@ -190,23 +184,24 @@ class TasksClient:
             request_options: of each request.
             timeout: seconds after which to give up; None waits for ever.
             raise_on_failed: raise where the task failed, instead of returning it.
-            policy: in place of `sleep_interval` and `timeout`: growing waits.
+            policy: in place of `sleep_interval`: growing waits, and how long errors may last.
 
         Raises:
             ArgumentError: `sleep_interval` is not positive.
             ApiTimeoutError: still processing after `timeout`, or the policy's deadline.
             TaskFailedError: with `raise_on_failed`, the task failed.
-            ApiError: an answer that does not pass, such as that to a refused key.
+            ServiceError: an error that does not pass, such as that to a refused key; or one that
+                passes, but came to each of the first five looks, or for a quarter of an hour.
         """
-        looks = Looks(task_id, request_options, policy or constant_pace(sleep_interval, timeout))
+        looks = Looks(task_id, request_options, pace(sleep_interval, timeout, policy))
 
         def look() -> TasksStatusResponse:
             answer = self._once(looks.call())
             if callback is not None:
-                callback(answer)
+                _tell(callback, answer)
             return answer
 
-        with looks.naming_the_task():
+        with looks.watching():
             answer = blocking_poll(look, is_done, looks.policy, sleep=self._sleep)
         return looks.outcome(answer, raise_on_failed=raise_on_failed)
 
@@ -252,7 +247,7 @@ class TasksClient:
 
         def paged(number: int | None) -> SyncPager:
             listing: TasksListResponse = self._repeated(asked(page=number))
-            return SyncPager(listing, lambda: paged((number or 1) + 1))
+            return SyncPager(listing, number or 1, lambda: paged((number or 1) + 1))
 
         return paged(page)
 
@@ -267,8 +262,15 @@ class TasksClient:
         return answer
 
     def _once(self, call: Call[T]) -> T:
-        lane = self._requests if call.upload is None else self._uploads
+        lane = self._requests if call.submitted is None else self._creates
         with translating(call.name, call.submitted):
             answer = call.read(lane.send(call))
         self._budget.earn()
         return answer
+
+
+def _tell(callback: Callable[[TasksStatusResponse], None], answer: TasksStatusResponse) -> None:
+    try:
+        callback(answer)
+    except Exception as error:
+        raise CallersError(error) from error

@@ -8,13 +8,13 @@ import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import IO, BinaryIO, TypeAlias, cast
 
 from batchembed.api.models import Upload
 from batchembed.errors import ArgumentError, VideoChangedError
 
 #: What `video_file` takes: the official SDK's `core.File`, a path, or an `Upload`.
-Content: TypeAlias = BinaryIO | bytes | str | os.PathLike[str]
+Content: TypeAlias = IO[bytes] | bytes | bytearray | memoryview | str | os.PathLike[str]
 VideoFile: TypeAlias = (
     Upload
     | Content
@@ -28,6 +28,14 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 #: httpx asks for 64 KiB at a time, which costs three times the CPU.
 _CHUNK_BYTES = 1 << 20
 _OCTETS = "application/octet-stream"
+
+
+class CallersError(Exception):
+    """Carries what the caller's own code raised past all that looks at errors of the service."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        super().__init__(str(error))
 
 
 def as_upload(video_file: object) -> Upload:
@@ -45,15 +53,16 @@ def as_upload(video_file: object) -> Upload:
         return _opened(Path(video_file))
     if isinstance(video_file, (bytes, bytearray, memoryview)):
         return Upload(file=io.BytesIO(video_file), filename="upload", owned=True)
-    if isinstance(video_file, io.TextIOBase):
-        raise ArgumentError("video_file is open as text: open it with mode 'rb'")
     if getattr(video_file, "closed", False):
         raise ArgumentError("video_file is closed: open it again")
     if hasattr(video_file, "read"):
-        name = getattr(video_file, "name", None)
-        filename = Path(name).name if isinstance(name, str) else "upload"
+        file = cast("BinaryIO", video_file)
+        if isinstance(file.read(0), str):
+            raise ArgumentError("video_file is open as text: open it with mode 'rb'")
+        name = getattr(file, "name", None)
+        filename = _text(Path(os.fsdecode(name)).name) if isinstance(name, str | bytes) else ""
         return Upload(
-            file=cast("BinaryIO", video_file), filename=filename, content_type=_guessed(filename)
+            file=file, filename=filename or "upload", content_type=_guessed(filename or "upload")
         )
     raise ArgumentError(
         f"video_file can't be of type {type(video_file).__name__}: give an open binary file, "
@@ -72,7 +81,7 @@ def _opened(path: Path) -> Upload:
         ) from error
     return Upload(
         file=file,
-        filename=path.name,
+        filename=_text(path.name),
         content_type=_guessed(path.name),
         path=str(path.absolute()),
         owned=True,
@@ -80,19 +89,28 @@ def _opened(path: Path) -> Upload:
 
 
 def _named(video_file: tuple[object, ...]) -> Upload:
-    if not 2 <= len(video_file) <= 4:
+    name, content, kind, headers = (*video_file, None, None, None)[:4]
+    more = {} if headers is None else headers
+    if not 2 <= len(video_file) <= 4 or not isinstance(more, Mapping):
         raise ArgumentError("video_file as a tuple is (name, content[, type[, headers]])")
-    name, content, kind, headers = (*video_file, None, None)[:4]
+    sent = [str(kind or ""), *(str(word) for pair in more.items() for word in pair)]
+    if not all(word.isprintable() for word in sent):
+        raise ArgumentError("video_file: a type or a header has control characters")
     inner = as_upload(content)
-    filename = inner.filename if name is None else str(name)
+    filename = inner.filename if name is None else _text(str(name))
     return Upload(
         file=inner.file,
         filename=filename,
         content_type=str(kind) if kind else _guessed(filename),
         path=inner.path,
         owned=inner.owned,
-        headers=dict(cast("Mapping[str, str]", headers or {})),
+        headers={str(key): str(value) for key, value in more.items()},
     )
+
+
+def _text(name: str) -> str:
+    """A file's name as UTF-8 can say it."""
+    return name.encode("utf-8", "replace").decode()
 
 
 def _guessed(filename: str) -> str:
@@ -100,7 +118,7 @@ def _guessed(filename: str) -> str:
 
 
 class Reader:
-    """An upload's file as httpx reads it: from its beginning, no further than it was announced.
+    """An upload's file as httpx reads it: from its beginning, exactly as long as it was announced.
 
     Each attempt of a create makes its own.
     """
@@ -115,20 +133,36 @@ class Reader:
             progress: told of each chunk.
             going: called before each chunk; raises where the upload is to end.
         """
-        self._file = upload.file
+        self._upload = upload
         self._size = size_bytes(upload)
         self._progress = progress
         self._going = going
         self._sent = 0
 
     def read(self, _asked: int = -1) -> bytes:
-        """The next chunk: larger than httpx asks for."""
+        """The next chunk: larger than httpx asks for.
+
+        Raises:
+            VideoChangedError: the file has ended before the size that was announced.
+            CallersError: the file, or `progress`, raised something.
+        """
         self._going()
         left = _CHUNK_BYTES if self._size is None else min(_CHUNK_BYTES, self._size - self._sent)
-        chunk = self._file.read(left) if left else b""
-        self._sent += len(chunk)
-        if chunk and self._progress is not None:
-            self._progress(self._sent, self._size)
+        try:
+            chunk = self._taken(left)
+            self._sent += len(chunk)
+            if chunk and self._progress is not None:
+                self._progress(self._sent, self._size)
+        except Exception as error:
+            raise CallersError(error) from error
+        if len(chunk) > left or (left and not chunk and self._size is not None):
+            raise VideoChangedError(self._upload.filename, None)
+        return chunk
+
+    def _taken(self, most: int) -> bytes:
+        chunk: bytes | None = self._upload.file.read(most) if most else b""
+        if chunk is None:
+            raise BlockingIOError("video_file is not blocking, and has nothing to read yet")
         return chunk
 
     def tell(self) -> int:
@@ -145,7 +179,7 @@ class Reader:
             raise io.UnsupportedOperation("seek")
         if whence == os.SEEK_END:
             return self._size
-        self._sent = self._file.seek(offset)
+        self._sent = self._upload.file.seek(offset)
         return self._sent
 
 
@@ -164,12 +198,18 @@ def size_bytes(upload: Upload) -> int | None:
 
 
 def _found(upload: Upload) -> os.stat_result | None:
-    """What the open file is, where it is a regular one of the file system."""
-    try:
-        found = os.fstat(upload.file.fileno())
-    except (AttributeError, OSError, ValueError):
+    """What the open file is, where it is itself a regular one of the file system.
+
+    A wrapper, such as `gzip.open` gives, has the descriptor of what it wraps.
+    """
+    raw = getattr(upload.file, "raw", upload.file)
+    if not isinstance(raw, io.FileIO):
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    try:
+        found = os.fstat(raw.fileno())
+    except (OSError, ValueError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) and found.st_size else None
 
 
 class Unchanged:
@@ -177,7 +217,11 @@ class Unchanged:
 
     def __init__(self, upload: Upload) -> None:
         self._upload = upload
-        self._before = _identity(upload)
+        self._before: tuple[int, ...] | None = None
+
+    def begin(self) -> None:
+        """Look, before an attempt."""
+        self._before = self._identity()
 
     def require(self, task_id: str | None) -> None:
         """Look again.
@@ -185,10 +229,9 @@ class Unchanged:
         Raises:
             VideoChangedError: the file is not what it was.
         """
-        if _identity(self._upload) != self._before:
+        if self._identity() != self._before:
             raise VideoChangedError(self._upload.filename, task_id)
 
-
-def _identity(upload: Upload) -> tuple[int, int] | None:
-    found = _found(upload)
-    return None if found is None else (found.st_size, found.st_mtime_ns)
+    def _identity(self) -> tuple[int, ...] | None:
+        found = _found(self._upload)
+        return None if found is None else (found.st_size, found.st_mtime_ns, found.st_ctime_ns)

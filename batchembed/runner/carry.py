@@ -11,7 +11,7 @@ from typing import TypeVar, assert_never
 
 from batchembed.api import wire
 from batchembed.api.async_tasks_client import AsyncTasksClient
-from batchembed.api.models import TasksStatusResponse, Upload
+from batchembed.api.models import TaskError, TasksStatusResponse, Upload
 from batchembed.api.retry import PollPolicy
 from batchembed.core.keys import idempotency_key, upload_name
 from batchembed.core.model import (
@@ -154,6 +154,9 @@ class Carrier:
             changed = Reason(
                 code=_FILE_CHANGED, message=str(error), hint="run again once it is written"
             )
+            if error.task_id is None:
+                await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
+                return changed
             failed = replace(entry, state=State.FAILED, reason=changed)
             await self._move(failed, old=State.SUBMITTING)
             return None
@@ -246,7 +249,7 @@ class Carrier:
         if answer.status == "ready":
             warnings = tuple(
                 Reason(code=told.code or "task_warning", message=redacted(told.message or ""))
-                for told in answer.warnings or ()
+                for told in map(TaskError.of, answer.warnings or ())
             )
             ready = replace(entry, state=State.READY, warnings=warnings)
             await self._move(ready, old=State.PROCESSING)
@@ -383,9 +386,8 @@ def _ends_the_run(error: ApiError) -> bool:
 
 
 def _task_failure(answer: TasksStatusResponse) -> Reason:
-    told = answer.error
+    told = TaskError.of(answer.error)
     return Reason(
-        code=(told.code if told else None) or "task_failed",
-        message=(told.message if told else None)
-        or "the service failed the task and gives no reason",
+        code=told.code or "task_failed",
+        message=told.message or "the service failed the task and gives no reason",
     )

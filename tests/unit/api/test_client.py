@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import io
 import os
+import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from batchembed import AsyncClient, AsyncTasksClient, Client, TasksClient
 from batchembed.api.models import TasksStatusResponse
 from batchembed.api.options import ApiKey
 from batchembed.api.retry import PollPolicy, RetryPolicy
@@ -25,10 +29,13 @@ from batchembed.errors import (
     NotSentError,
     RateLimitError,
     ServerError,
+    ServiceError,
     SubmissionUnknown,
     TaskFailedError,
+    UsageError,
     VideoChangedError,
 )
+from tests.support.clients import SyncCaller
 from tests.support.fakes import ScriptedService
 from tests.unit.api.conftest import Calling
 
@@ -98,6 +105,12 @@ def test_a_url_alone_is_multipart_too(calling: Calling) -> None:
         ({"video_url": URL, "video_clip_length": 1.9}, "should be within 2-10 seconds long"),
         ({"video_url": URL, "video_clip_length": "six"}, "video_clip_length parameter is invalid"),
         ({"video_url": URL, "video_clip_length": float("nan")}, "video_clip_length .* nan"),
+        (
+            {"video_url": URL, "video_start_offset_sec": 0, "video_end_offset_sec": float("inf")},
+            "video_end_offset_sec .* inf",
+        ),
+        ({"video_url": ""}, "video_url parameter is invalid"),
+        ({"video_file": ("a.mp4", b"film", "video/mp4\r\nX: 1")}, "control characters"),
         ({"video_url": URL, "video_embedding_scope": ["video"]}, r"\[clip\] or \[clip, video\]"),
         (
             {"video_url": URL, "video_start_offset_sec": 8, "video_end_offset_sec": 8},
@@ -449,6 +462,299 @@ def test_a_key_does_not_print() -> None:
     key = ApiKey("tlk_secret")
 
     assert "secret" not in f"{key} {key!r}"
+    for kind in (Client, AsyncClient, TasksClient, AsyncTasksClient):
+        defaults = [each.default for each in inspect.signature(kind).parameters.values()]
+        assert not any(isinstance(default, Mapping) for default in defaults)  # the environment
+
+
+def test_what_a_server_repeats_of_the_key_is_cut(calling: Calling) -> None:
+    said = {"code": "c", "message": f"tlk_secret may not\x1b[2J {'x' * 10_000}"}
+    answer = httpx.Response(403, json=said, headers={"x-echo": "tlk_secret"})
+
+    with pytest.raises(AuthenticationError) as caught:
+        calling(ScriptedService([answer]))("status", "t1")
+
+    error = caught.value
+    assert "tlk_secret" not in f"{error} {error.body} {error.headers}"
+    assert str(error).isprintable()
+    assert len(str(error)) < 1000
+
+
+@pytest.mark.parametrize("key", ["", " ", "tlk_\nx", "clé"])
+def test_a_key_that_no_header_can_carry_is_refused_without_its_text(key: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        TasksClient(api_key=key)
+
+    assert "tlk_" not in str(caught.value)
+    assert ApiKey("tlk_1\n").reveal() == "tlk_1"  # as a file of a secret ends
+
+
+@pytest.mark.parametrize(
+    "base_url", ["", "api.example/v1.3", "http://[::1/", "http://x:80a", "https://x/v1.3?k=secret"]
+)
+def test_a_base_url_that_is_none_is_refused_at_once(base_url: str) -> None:
+    with pytest.raises(ArgumentError, match="is no URL of a service") as caught:
+        Client(api_key="k", base_url=base_url)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["0", "Mon, 02 Nov 2020 10:00:00 GMT"])
+def test_a_server_that_asks_for_no_wait_is_not_hammered(calling: Calling, asked: str) -> None:
+    headers = {"retry-after": asked, "date": "Mon, 02 Nov 2026 10:00:00 GMT"}
+    broken = httpx.Response(503, headers=headers)
+    client = calling(ScriptedService([a_status("processing"), broken, broken, a_status("ready")]))
+
+    client("wait_for_done", "t1", sleep_interval=5)
+
+    assert client.slept == [5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ConnectError("refused"),
+        httpx.Response(200, text="<html>log in</html>"),
+        httpx.Response(200, json={}),
+        httpx.Response(500),
+        httpx.Response(200, json={"_id": "t2", "status": "ready"}),
+    ],
+    ids=["refused", "html", "no status", "500", "another task"],
+)
+def test_waiting_gives_up_where_no_look_is_answered(
+    calling: Calling, answer: httpx.Response
+) -> None:
+    service = ScriptedService([answer])
+
+    with pytest.raises(ServiceError):
+        calling(service)("wait_for_done", "t1")
+
+    assert len(service.requests) == 5
+
+
+def test_waiting_gives_up_an_outage_that_lasts(calling: Calling) -> None:
+    client = calling(ScriptedService([a_status("processing"), httpx.Response(502)]))
+
+    with pytest.raises(ServerError):
+        client("wait_for_done", "t1", sleep_interval=60)
+
+    assert sum(client.slept) == 60 + 900
+
+
+@pytest.mark.parametrize("told", ["decode failed", {"message": "decode failed"}])
+def test_a_reason_is_read_however_it_is_told(calling: Calling, told: Any) -> None:
+    body = {"_id": "t1", "status": "failed", "error": told, "warnings": ["short"]}
+
+    with pytest.raises(TaskFailedError, match="decode failed"):
+        calling(ScriptedService([httpx.Response(200, json=body)]))(
+            "wait_for_done", "t1", raise_on_failed=True
+        )
+
+
+def test_the_last_look_is_at_the_deadline(calling: Calling) -> None:
+    client = calling(ScriptedService([a_status("processing"), a_status("ready")]))
+
+    assert client("wait_for_done", "t1", sleep_interval=60, timeout=3).status == "ready"
+    assert client.slept == [pytest.approx(3, abs=0.5)]
+
+
+def test_a_timeout_bounds_a_policy_too(calling: Calling) -> None:
+    client = calling(ScriptedService([a_status("processing")]))
+
+    with pytest.raises(ApiTimeoutError, match=r"task t1: still processing after 2 s"):
+        client("wait_for_done", "t1", policy=PollPolicy(deadline_s=60), timeout=2)
+
+
+def test_a_deadline_is_told_as_one_whatever_the_last_look_brought(calling: Calling) -> None:
+    client = calling(ScriptedService([a_status("processing"), httpx.Response(502)]))
+
+    with pytest.raises(ApiTimeoutError, match=r"task t1: .* 502"):
+        client("wait_for_done", "t1", timeout=2)
+
+
+def test_a_callback_may_raise_what_the_client_raises(calling: Calling) -> None:
+    seen: list[Any] = []
+
+    def callback(task: object) -> None:
+        seen.append(task)
+        raise ServerError(status_code=503)
+
+    with pytest.raises(ServerError):
+        calling(ScriptedService([a_status("processing")]))("wait_for_done", "t1", callback=callback)
+
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("error", [httpx.ReadError("mine"), RateLimitError(status_code=429)])
+def test_progress_may_raise_what_a_service_would(calling: Calling, error: Exception) -> None:
+    service = ScriptedService([CREATED])
+
+    def progress(sent: int, total: int | None) -> None:
+        raise error
+
+    with pytest.raises(type(error)):
+        calling(service)("create", model_name="m", video_file=b"film", progress=progress)
+
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("code", ["too_many_requests", "resource_not_exist", "api_key_invalid"])
+def test_a_proxys_words_do_not_make_a_lost_create_certain(calling: Calling, code: str) -> None:
+    service = ScriptedService([httpx.Response(504, json={"code": code})])
+
+    with pytest.raises(SubmissionUnknown):
+        calling(service)("create", model_name="m", video_url=URL)
+
+    assert len(service.requests) == 1
+
+
+def test_a_file_that_became_shorter_is_noticed_and_makes_no_task(
+    calling: Calling, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(bytes(3 << 20))
+
+    def progress(sent: int, total: int | None) -> None:
+        os.truncate(path, 1 << 20)
+
+    with pytest.raises(VideoChangedError, match="no task was made") as caught:
+        calling(ScriptedService([CREATED]))(
+            "create", model_name="m", video_file=path, progress=progress
+        )
+
+    assert caught.value.task_id is None
+
+
+def test_a_wrapper_of_a_file_is_sent_whole(calling: Calling, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4.gz"
+    film = bytes(3 << 20)
+    path.write_bytes(gzip.compress(film))
+    service = ScriptedService([CREATED])
+
+    with gzip.open(path) as file:
+        calling(service)("create", model_name="m", video_file=file)
+
+    assert film in service.bodies[0]
+
+
+def test_a_file_is_looked_at_anew_for_each_attempt(calling: Calling, tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(b"film")
+    service = ScriptedService([httpx.Response(429), CREATED])
+    client = calling(service)
+    told: list[int] = []
+
+    def progress(sent: int, total: int | None) -> None:
+        told.append(sent)
+        if len(told) == 1:
+            path.write_bytes(b"new film")
+
+    client("create", model_name="m", video_file=path, progress=progress)
+
+    assert b"\r\n\r\nnew film\r\n" in service.bodies[1]
+
+
+def test_two_codings_are_not_unpacked(calling: Calling) -> None:
+    bomb = gzip.compress(gzip.compress(bytes(64 << 20)))
+    answer = httpx.Response(200, headers={"content-encoding": "gzip, gzip"}, stream=Chunks(bomb))
+
+    with pytest.raises(AnswerError, match="gzip, gzip"):
+        calling(ScriptedService([answer]))("status", "t1", request_options={"max_retries": 0})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RateLimitError(status_code=429, retry_after_s=3.0, code="c", message="m"),
+        VideoChangedError("a.mp4", "t1"),
+        TaskFailedError("t1", "no video"),
+        SubmissionUnknown("lost"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_cross_processes_as_they_are(error: Exception) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+
+    assert type(copy) is type(error)
+    assert (str(copy), vars(copy)) == (str(error), vars(error))
+
+
+def test_a_key_of_ones_own_may_come_by_header(calling: Calling) -> None:
+    service = ScriptedService([httpx.Response(502)])
+
+    with pytest.raises(SubmissionUnknown) as caught:
+        calling(service)(
+            "create",
+            model_name="m",
+            video_url=URL,
+            request_options={"additional_headers": {"Idempotency-Key": "mine"}},
+        )
+
+    assert service.requests[0].headers.get_list("idempotency-key") == ["mine"]
+    assert caught.value.submitted is not None
+    assert caught.value.submitted.idempotency_key == "mine"
+
+
+def test_options_of_none_are_as_good_as_absent(calling: Calling) -> None:
+    service = ScriptedService([CREATED])
+
+    calling(service)(
+        "create",
+        model_name="m",
+        video_url=URL,
+        request_options={
+            "timeout_in_seconds": None,
+            "max_retries": None,
+            "additional_headers": None,
+            "additional_query_parameters": {"a": ["x", "y"], "b": None, "c": True},
+            "additional_body_parameters": None,
+            "chunk_size": None,
+        },
+    )
+
+    assert service.requests[0].url.query == b"a=x&a=y&c=true"
+
+
+@pytest.mark.parametrize("options", [{"timeout_in_seconds": -1}, {"chunk_size": 0}])
+def test_options_that_cannot_be_are_refused(calling: Calling, options: Any) -> None:
+    service = ScriptedService([CREATED])
+
+    with pytest.raises(ArgumentError, match="request_options"):
+        calling(service)("status", "t1", request_options=options)
+
+    assert service.requests == []
+
+
+def test_a_closed_client_says_so(calling: Calling) -> None:
+    client = calling(ScriptedService([CREATED]))
+    client("close" if isinstance(client, SyncCaller) else "aclose")
+
+    with pytest.raises(UsageError, match="closed"):
+        client("status", "t1")
+
+
+def test_a_listing_without_counts_ends_at_an_empty_page(calling: Calling) -> None:
+    pages = [httpx.Response(200, json={"data": [{"_id": f"t{n}"}]}) for n in (1, 2)]
+    service = ScriptedService([*pages, httpx.Response(200, json={"data": []})])
+
+    assert [task.id for task in calling(service)("list")] == ["t1", "t2"]
+
+
+def test_a_task_that_was_pushed_to_the_next_page_comes_once(calling: Calling) -> None:
+    def page(*ids: str) -> httpx.Response:
+        return httpx.Response(
+            200, json={"data": [{"_id": each} for each in ids], "page_info": {"total_page": 3}}
+        )
+
+    service = ScriptedService([page("t4", "t3"), page("t3", "t2"), page("t1")])
+
+    assert [task.id for task in calling(service)("list")] == ["t4", "t3", "t2", "t1"]
+
+
+def test_a_page_that_a_server_repeats_ends_the_listing(calling: Calling) -> None:
+    service = ScriptedService([httpx.Response(200, json={"data": [{"_id": "t1"}]})])
+
+    assert [task.id for task in calling(service)("list")] == ["t1"]
 
 
 def test_the_statuses_own_model_is_what_a_callback_gets(calling: Calling) -> None:

@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from batchembed.api.convert import error_of, rate_limits, retry_after_s, translating
+from batchembed.api.options import ApiKey
 from batchembed.errors import (
     ApiConnectionError,
     ApiError,
@@ -64,7 +65,7 @@ def test_code_and_message_are_read_from_both_forms() -> None:
 def test_what_a_service_repeats_of_our_secrets_is_cut() -> None:
     body = b'{"code": "c", "message": "tlk_1 may not read https://e.com/a?X-Amz-Signature=s"}'
 
-    error = error_of(400, {}, body, secrets=("tlk_1",))
+    error = error_of(400, {}, body, api_key=ApiKey("tlk_1"))
 
     assert error.server_message == "(key) may not read https://e.com/a"
     assert "tlk_1" not in str(error)
