@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection
@@ -16,6 +17,8 @@ from batchembed.engine.refusal import Refusal, unavailable
 from batchembed.engine.tasks.results import sync_folder
 
 _COPY_CHUNK = 1 << 20
+#: What the spool's own files are called; whatever else is there is somebody's.
+_OWN_NAME = re.compile(r"[0-9a-f]{24}")
 #: What an upload leaves free on the disk, for the results of those before it.
 RESERVE_BYTES = 256 << 20
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -72,12 +75,16 @@ class Spool:
         sync_folder(self._folder)
         return str(path)
 
-    def keep_only(self, paths: Collection[str]) -> None:
-        """Remove every other file: uploads that a kill cut off, and those of tasks that ended."""
+    def keep_only(self, names: Collection[str]) -> None:
+        """Remove every other file of ours: of uploads that a kill cut off, and of tasks that ended.
+
+        What can't be removed stays.
+        """
         if self._folder.is_dir():
             for path in self._folder.iterdir():
-                if str(path) not in paths:
-                    discard(str(path))
+                if _OWN_NAME.fullmatch(path.name) and path.name not in names:
+                    with contextlib.suppress(OSError):
+                        discard(str(path))
 
 
 class SpoolWriter:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,8 @@ from batchembed.errors import LedgerError, StorageError
 
 #: Tasks kept in memory: a status is asked for far more often than a task changes.
 _KEPT = 10_000
+#: The folder, beside the table, of what was uploaded.
+UPLOADS = "uploads"
 
 
 class TaskTable:
@@ -43,6 +46,7 @@ class TaskTable:
         Raises:
             LedgerError: the folder or the file can't be used.
         """
+        self._folder = folder
         self._clock = clock
         self._retention_s = retention_s
         self._lock = threading.Lock()
@@ -143,12 +147,21 @@ class TaskTable:
             self._kept.popitem(last=False)
 
     def processing(self) -> tuple[Task, ...]:
-        """Every task that has not ended, oldest first."""
+        """Every task that has not ended, oldest first; its upload is where this folder is now."""
         with self._reading() as db:
             rows = db.execute(
                 "SELECT task FROM tasks WHERE status = 'processing' ORDER BY sequence"
             ).fetchall()
-        return tuple(_task(row) for row in rows)
+        return tuple(self._here(_task(row)) for row in rows)
+
+    def _here(self, task: Task) -> Task:
+        source = task.source
+        if source is None or not source.owned:
+            return task
+        path = self._folder / UPLOADS / Path(source.identity.path).name
+        identity = replace(source.identity, path=str(path))
+        moved = msgspec.structs.replace(source, identity=identity)
+        return msgspec.structs.replace(task, source=moved)
 
     def page(self, asked: ListingQuery) -> Page:
         """The tasks created between the two times, newest first."""
@@ -214,18 +227,18 @@ class TaskTable:
 
         Raises:
             Refusal: 404, it is no longer there.
+            StorageError: it is there, and can't be read now.
         """
-        embedded = self._results.read(task.task_id)
+        try:
+            embedded = self._results.read(task.task_id)
+        except OSError as error:
+            raise StorageError(f"a result can't be read: {error}") from error
         if embedded is None:
             raise unknown_task(task.task_id)
         return embedded
 
     def sweep(self) -> int:
-        """Remove what has expired, and results that no task has. Returns how many tasks went.
-
-        Raises:
-            StorageError: something can't be removed.
-        """
+        """Remove what has expired, and results that no task has. Returns how many tasks went."""
         until = self._expired_until()
         with self._writing() as db:
             gone = [
@@ -238,10 +251,7 @@ class TaskTable:
             self._kept.pop(task_id, None)
         with self._reading() as db:
             named = {row[0] for row in db.execute("SELECT task_id FROM tasks")}
-            try:
-                self._results.keep_only(named)
-            except OSError as error:
-                raise StorageError(f"a result can't be removed: {error}") from error
+            self._results.keep_only(named)
         return len(gone)
 
     def _expired_until(self) -> float | None:

@@ -16,7 +16,7 @@ from batchembed.engine.tasks.table import TaskTable
 from batchembed.engine.tasks.task import Task
 from batchembed.engine.video.embed import Embedded, EmbeddedSegment
 from batchembed.engine.web.queries import ListingQuery
-from batchembed.errors import LedgerError
+from batchembed.errors import LedgerError, StorageError
 
 EVERYTHING = ListingQuery(status=None, started_at=None, ended_at=None, page=1, page_limit=50)
 TORN = Reason(code="video_file_broken", message="the film is torn")
@@ -210,4 +210,26 @@ def test_a_damaged_result_is_no_longer_there(tmp_path: Path) -> None:
         path.write_bytes(content)
         with pytest.raises(Refusal, match="does not exist"):
             table.result(task)
+    table.close()
+
+
+def test_no_flipped_bit_of_a_result_goes_unseen(tmp_path: Path) -> None:
+    table = TaskTable(tmp_path)
+    task, _ = table.add(a_task(1))
+    table.finish(task, embedded())
+    path = tmp_path / "results" / f"{task.task_id}.msgpack"
+    whole = path.read_bytes()
+    for at in range(0, len(whole), max(1, len(whole) // 300)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
+        with pytest.raises(Refusal, match="does not exist"):
+            table.result(task)
+    table.close()
+
+
+def test_a_result_that_cannot_be_read_now_is_not_called_gone(tmp_path: Path) -> None:
+    table = TaskTable(tmp_path)
+    task, _ = table.add(a_task(1))
+    (tmp_path / "results" / f"{task.task_id}.msgpack").mkdir()
+    with pytest.raises(StorageError, match="can't be read"):
+        table.result(task)
     table.close()
