@@ -62,18 +62,20 @@ async def resolve_host(host: str, port: int) -> Sequence[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def fetch(
+async def fetch(  # noqa: PLR0913  each is a seam to the world
     url: str,
     destination: Path,
     rules: FetchRules,
     *,
     resolve: Resolver = resolve_host,
+    require_room: Callable[[int], None] = lambda _: None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
     """Write what the URL answers to `destination`, which must not exist; durable when this returns.
 
     Whatever else happens, cancellation included, `destination` is not there. `transport` is closed.
+    `require_room` is called in a thread before so many bytes are written; what it raises goes on.
 
     Raises:
         FetchError: the URL is refused, or does not give a video within the rules.
@@ -85,7 +87,12 @@ async def fetch(
         try:
             async with whole, transport or _transport() as wire:
                 fetcher = _Fetcher(
-                    rules=rules, resolve=resolve, transport=wire, clock=clock, undo=undo
+                    rules=rules,
+                    resolve=resolve,
+                    require_room=require_room,
+                    transport=wire,
+                    clock=clock,
+                    undo=undo,
                 )
                 await fetcher.follow(target, destination)
         except TimeoutError as error:
@@ -102,6 +109,7 @@ class _Fetcher:
 
     rules: FetchRules
     resolve: Resolver
+    require_room: Callable[[int], None]
     transport: httpx.AsyncBaseTransport
     clock: Callable[[], float]
     undo: contextlib.ExitStack  #: what a failure takes back
@@ -205,9 +213,18 @@ class _Fetcher:
                 pace.took(len(chunk))
                 buffer += chunk
                 if len(buffer) >= _WRITE_BYTES:
-                    await _to_its_end(functools.partial(file.write, buffer))
+                    await _to_its_end(functools.partial(self._write, file, buffer))
                     buffer = bytearray()
-        await _to_its_end(functools.partial(_finish, file, buffer))
+        await _to_its_end(functools.partial(self._finish, file, buffer))
+
+    def _write(self, file: BinaryIO, buffer: bytearray) -> None:
+        self.require_room(len(buffer))
+        file.write(buffer)
+
+    def _finish(self, file: BinaryIO, rest: bytearray) -> None:
+        self._write(file, rest)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class _Pace:
@@ -259,12 +276,6 @@ async def _to_its_end(work: Callable[[], object]) -> None:
         await asyncio.shield(running)
     finally:
         await asyncio.wait([running])
-
-
-def _finish(file: BinaryIO, rest: bytes | bytearray) -> None:
-    file.write(rest)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _transport() -> httpx.AsyncBaseTransport:
