@@ -8,22 +8,24 @@ import importlib.util
 import os
 import resource
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from batchembed.cli.notes import Notes
+from batchembed.cli.serve_checks import MODEL, a_number, aliases_of, api_key_of, host_of, unheard
 from batchembed.errors import (
     ExitCode,
     LockedError,
-    ServiceError,
+    OutputRefusedError,
     SignalledError,
     StorageError,
     UsageError,
 )
-from batchembed.report.text import printable
 from batchembed.store.lock import run_lock
 
 if TYPE_CHECKING:
@@ -32,9 +34,11 @@ if TYPE_CHECKING:
     from batchembed.engine.web.server import HttpServer
 
 _MODULES = ("onnxruntime", "starlette", "uvicorn", "python_multipart")
-_MODEL = "local-v1"
 _DAY_S = 86_400.0
 _DRAIN_S = 30.0
+_TABLE = "tasks.sqlite"
+#: What a server that was killed at once leaves without its table.
+_OWN_NAMES = frozenset({".gitignore", "README", "serve.lock", "results", "uploads"})
 _UNCONFINED = (
     "this kernel has no Landlock or no seccomp: processes that decode videos are limited in memory "
     "and time, and not kept from files and network"
@@ -94,12 +98,13 @@ class Options:
     "--alias",
     "aliases",
     multiple=True,
-    metavar="MODEL=local-v1",
-    help="Take creates that name MODEL; answers name local-v1.",
+    metavar=f"MODEL={MODEL}",
+    help=f"Take creates that name MODEL; answers name {MODEL}.",
 )
 @click.option(
     "--retention-days",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 36_500, min_open=True),
+    callback=a_number,
     default=7,
     show_default=True,
     help="How long a task is kept after it has ended.",
@@ -140,13 +145,14 @@ def command(
     for module in _MODULES:
         if importlib.util.find_spec(module) is None:
             raise UsageError(f"serve needs {module}: pip install 'batchembed[local]'")
+    host = host_of(host)
     options = Options(
         host=host,
         port=port,
-        api_key=_api_key(host, api_key_env, env),
+        api_key=api_key_of(host, api_key_env, env),
         data=Path(data).absolute(),
         workers=workers,
-        aliases=_aliases(aliases),
+        aliases=aliases_of(aliases),
         retention_s=retention_days * _DAY_S,
         allow_private_urls=allow_private_urls,
         max_upload_bytes=max_upload_bytes,
@@ -154,33 +160,8 @@ def command(
     )
     _raise_descriptor_limit()
     _make_folder(options.data)
-    with _locked(options.data):
-        return asyncio.run(_serve(options))
-
-
-def _api_key(host: str, variable: str | None, env: Mapping[str, str]) -> str | None:
-    from batchembed.engine.web.guards import is_loopback  # noqa: PLC0415  needs the extra
-
-    if variable is None:
-        if not is_loopback(host):
-            raise UsageError(
-                f"--host {host} lets others reach the server: name the variable that holds the key "
-                "they must send, --api-key-env NAME; or listen on 127.0.0.1"
-            )
-        return None
-    if not env.get(variable):
-        raise UsageError(f"the API key's variable {variable} is not set: export {variable}=...")
-    return env[variable]
-
-
-def _aliases(given: Sequence[str]) -> frozenset[str]:
-    for text in given:
-        name, _, model = text.partition("=")
-        if not name or model != _MODEL:
-            raise UsageError(
-                f"--alias {text}: write --alias MODEL={_MODEL}, the one model there is"
-            )
-    return frozenset(text.partition("=")[0] for text in given)
+    with _locked(options.data), Notes(sys.stderr) as notes:
+        return asyncio.run(_serve(options, notes))
 
 
 def _raise_descriptor_limit() -> None:
@@ -194,6 +175,7 @@ def _raise_descriptor_limit() -> None:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_own(folder)
         for name, text in ((".gitignore", "*\n"), ("README", _README)):
             if not (folder / name).exists():
                 (folder / name).write_text(text, encoding="utf-8")
@@ -201,6 +183,16 @@ def _make_folder(folder: Path) -> None:
         raise StorageError(
             f"the data folder {folder} can't be used: {error.strerror}; name another with --data"
         ) from error
+
+
+def _require_own(folder: Path) -> None:
+    """What is removed at a start, and every file beside it, must be the server's."""
+    there = {path.name for path in folder.iterdir()}
+    if _TABLE not in there and there - _OWN_NAMES:
+        raise OutputRefusedError(
+            f"the folder {folder} holds something else than a server's data: name an empty or a new "
+            "one with --data"
+        )
 
 
 @contextlib.contextmanager
@@ -216,7 +208,7 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-async def _serve(options: Options) -> int:
+async def _serve(options: Options, notes: Notes) -> int:
     from batchembed.cli.faults_file import read_faults  # noqa: PLC0415  heavy
     from batchembed.engine.faults.app import FaultyApp  # noqa: PLC0415  heavy
     from batchembed.engine.fetching.fetch import FetchRules  # noqa: PLC0415  heavy
@@ -253,9 +245,10 @@ async def _serve(options: Options) -> int:
                 confined=confined,
             )
             if plan is not None:
-                app = FaultyApp(app, plan, note=_tell)
+                app = FaultyApp(app, plan, note=notes.tell)
             guarded = Guards(app, host=options.host, api_key=options.api_key)
-            return await _answer(_listen(guarded, options), () if confined() else (_UNCONFINED,))
+            more = () if confined() else (_UNCONFINED,)
+            return await _answer(_listen(guarded, options), notes, more)
 
 
 def _listen(app: ASGIApp, options: Options) -> HttpServer:
@@ -264,28 +257,21 @@ def _listen(app: ASGIApp, options: Options) -> HttpServer:
     try:
         return HttpServer(app, host=options.host, port=options.port)
     except OSError as error:
-        raise ServiceError(
-            f"{options.host} port {options.port} can't be listened on: {error.strerror}; "
-            "name another with --port, or stop what uses it"
-        ) from error
+        raise unheard(options.host, options.port, error) from error
 
 
-async def _answer(server: HttpServer, notes: Sequence[str]) -> int:
+async def _answer(server: HttpServer, notes: Notes, more: Iterable[str]) -> int:
+    """Serve until a signal, which is heard as soon as the first line is told."""
     hurry = asyncio.Event()
     with _signals(hurry) as (stop, received):
         async with server:
-            for line in (f"batchembed serves {server.address}/v1.3", *notes):
-                _tell(line)
+            for line in (f"batchembed serves {server.address}/v1.3", *more):
+                notes.tell(line)
             await stop.wait()
             await server.stop(drain_s=_DRAIN_S, hurry=hurry)
     if len(received) > 1:
         raise SignalledError(received[0])
     return ExitCode.OK
-
-
-def _tell(line: str) -> None:
-    """A line for whoever started the server; it is flushed, so that a script can wait for it."""
-    click.echo(printable(line), err=True)
 
 
 @contextlib.contextmanager

@@ -54,8 +54,8 @@ async def open_service(
         ) as client:
             yield Service(client=client, idempotent=False)
         return
-    from batchembed.engine.inprocess import BASE_URL, InProcessTransport  # noqa: PLC0415  heavy
     from batchembed.engine.service import Engine  # noqa: PLC0415  heavy
+    from batchembed.engine.web.inprocess import BASE_URL, InProcessTransport  # noqa: PLC0415  heavy
 
     async with (
         Engine(home.engine, workers=concurrency.workers) as engine,

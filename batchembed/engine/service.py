@@ -14,13 +14,13 @@ from typing import Self
 from batchembed.api.models import CreateForm
 from batchembed.core.problems import Reason
 from batchembed.engine.fetching.fetch import FetchRules, url_problem
-from batchembed.engine.intake import Arrived, Probe, arrive, arrived, take
+from batchembed.engine.intake import Arrived, Probe, Probes, arrive, arrived, take
+from batchembed.engine.received import Received
 from batchembed.engine.refusal import Refusal, invalid, unavailable
 from batchembed.engine.requests import CreateRequest, read_form
 from batchembed.engine.spool import RESERVE_BYTES, Spool, discard
-from batchembed.engine.tasks.table import TaskTable
+from batchembed.engine.tasks.table import UPLOADS, TaskTable
 from batchembed.engine.tasks.task import Task
-from batchembed.engine.web.uploads import Received
 from batchembed.engine.work import Workers, Workshop
 from batchembed.engine.workers.pool import WorkerPool
 from batchembed.errors import BatchembedError, StorageError
@@ -60,7 +60,7 @@ class Engine:
             workers: how many videos are embedded at once.
             pool: where.
             clock: the time, in seconds since 1970.
-            probe: what finds the facts of a video.
+            probe: what finds the facts of a video; no end waits for one that runs.
             aliases: further names of the model.
             fetch_rules: what a `video_url` may reach; None: none is fetched.
             retention_s: how long an ended task is kept; None: for good.
@@ -70,11 +70,11 @@ class Engine:
         """
         self.workers = workers
         self.aliases = frozenset(aliases)
-        self.spool = Spool(folder / "uploads", reserve_bytes=reserve_bytes)
+        self.spool = Spool(folder / UPLOADS, reserve_bytes=reserve_bytes)
         self._folder = folder
         self._pool: Workers = pool or WorkerPool(workers)
         self._clock = clock
-        self._probe = probe
+        self._probes = Probes(probe)
         self._fetch_rules = fetch_rules
         self._retention_s = retention_s
         self._sweep_every_s = sweep_every_s
@@ -90,7 +90,7 @@ class Engine:
             self.tasks,
             self._pool,
             self.spool,
-            probe=self._probe,
+            probes=self._probes,
             fetch_rules=self._fetch_rules,
         )
         for task in processing:
@@ -110,7 +110,7 @@ class Engine:
             self.tasks.sweep()
             processing = self.tasks.processing()
             self.spool.keep_only(
-                {task.source.identity.path for task in processing if task.source is not None}
+                {Path(task.source.identity.path).name for task in processing if task.source}
             )
             undo.pop_all()
             return processing
@@ -123,6 +123,7 @@ class Engine:
     ) -> None:
         for running in self._running:
             running.cancel()
+        self._probes.close()  # one that runs is waited for by nobody here
         await asyncio.to_thread(self._pool.close)
         await asyncio.gather(*self._running, return_exceptions=True)
         await asyncio.to_thread(self.tasks.close)
@@ -209,7 +210,7 @@ class Engine:
         self, request: CreateRequest, file: Arrived, idempotency_key: str | None
     ) -> Task:
         with self._discarding(file.path if file.owned else None):
-            taken = await asyncio.to_thread(take, file, request.parameters, self._probe)
+            taken = await take(file, request.parameters, self._probes)
             if isinstance(taken, Reason):
                 if taken.code.startswith(_OWN_FAULT):
                     raise unavailable(f"The video can't be probed: {taken.message}")

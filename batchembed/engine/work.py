@@ -14,7 +14,7 @@ import msgspec
 from batchembed.core.model import FileIdentity
 from batchembed.core.problems import Reason
 from batchembed.engine.fetching.fetch import FetchError, FetchRules, fetch
-from batchembed.engine.intake import Probe, Taken, arrived, take
+from batchembed.engine.intake import Probes, Taken, arrived, take
 from batchembed.engine.refusal import Refusal
 from batchembed.engine.spool import Spool, discard
 from batchembed.engine.tasks.table import TaskTable
@@ -26,6 +26,8 @@ from batchembed.media.unreadable import UnreadableVideoError
 
 #: URLs fetched at once.
 _FETCHES = 4
+#: URLs whose video is on the disk: the others wait where they are.
+_FETCHED = 16
 
 
 class Workers(Protocol):
@@ -51,15 +53,16 @@ class Workshop:
         pool: Workers,
         spool: Spool,
         *,
-        probe: Probe,
+        probes: Probes,
         fetch_rules: FetchRules | None,
     ) -> None:
         self._tasks = tasks
         self._pool = pool
         self._spool = spool
-        self._probe = probe
+        self._probes = probes
         self._fetch_rules = fetch_rules
         self._to_fetch: asyncio.Queue[Task] = asyncio.Queue()
+        self._fetched_places = asyncio.Semaphore(_FETCHED)
         self._to_embed: asyncio.PriorityQueue[tuple[float, str, Task]] = asyncio.PriorityQueue()
         #: Tasks that were put in and have not ended.
         self.unended = 0
@@ -88,6 +91,7 @@ class Workshop:
             await self._fetch(await self._to_fetch.get())
 
     async def _fetch(self, task: Task) -> None:
+        await self._fetched_places.acquire()  # until the task has ended
         taken = await self._fetched(task)
         if taken is None:
             return
@@ -108,18 +112,24 @@ class Workshop:
             )
         path = await asyncio.to_thread(self._spool.new_path)
         try:
-            await fetch(task.input_url or "", path, self._fetch_rules)
+            await fetch(
+                task.input_url or "",
+                path,
+                self._fetch_rules,
+                require_room=self._spool.require_room,
+            )
         except FetchError as error:
             return error.reason
-        except OSError as error:  # most likely a full disk: the next video may be smaller
+        except (Refusal, OSError) as error:  # a full disk: the next video may be smaller
+            why = getattr(error, "strerror", None) or str(error)
             return Reason(
                 code="video_url_unreachable",
-                message=f"the video can't be kept while it waits: {error.strerror}",
+                message=f"the video can't be kept while it waits: {why}",
                 hint="free space on the server's disk, then try again",
             )
         file = await asyncio.to_thread(arrived, str(path), path.name, sha256=None)
         try:
-            taken = await asyncio.to_thread(take, file, task.parameters, self._probe)
+            taken = await take(file, task.parameters, self._probes)
         except Refusal:
             return None  # the engine ends: the task goes on when it is opened again
         if isinstance(taken, Reason):
@@ -170,6 +180,8 @@ class Workshop:
 
     def _ended(self, task: Task) -> None:
         self.unended -= 1
+        if task.input_url is not None:
+            self._fetched_places.release()
         if task.source is not None and task.source.owned:
             discard(task.source.identity.path)
 

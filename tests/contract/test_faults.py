@@ -24,9 +24,9 @@ from batchembed.dataset.checks import BrokenAnswerError, check_rows
 from batchembed.engine.faults.app import FaultyApp
 from batchembed.engine.faults.plan import AnyRule, FaultPlan
 from batchembed.engine.service import Engine
+from batchembed.engine.tasks.listing import ListingQuery
 from batchembed.engine.web.app import build_app
 from batchembed.engine.web.guards import Guards
-from batchembed.engine.web.queries import ListingQuery
 from batchembed.engine.web.server import HttpServer
 from batchembed.errors import (
     AnswerError,
@@ -34,11 +34,14 @@ from batchembed.errors import (
     ApiConnectionError,
     ApiError,
     ApiTimeoutError,
+    AuthenticationError,
+    BadRequestError,
     NotFoundError,
     RateLimitError,
     ServerError,
     SubmissionUnknown,
     TaskFailedError,
+    UsageLimitError,
 )
 from batchembed.media.limits import profile
 from tests.support.engines import InstantPool
@@ -150,6 +153,34 @@ CASES = {
         rule={"fault": "server_error", "on": ["retrieve"], "status": 502, "form": "html"},
         ends_in=ServerError,
     ),
+    "no credit left": Case(
+        rule={"fault": "usage_limit_exceeded"}, ends_in=UsageLimitError, tasks=0
+    ),
+    "a create refused with 400": Case(
+        rule={"fault": "refused", "on": ["create"]}, ends_in=BadRequestError, tasks=0
+    ),
+    "a key that is not known": Case(
+        rule={"fault": "refused", "status": 401, "code": "unauthorized"},
+        ends_in=AuthenticationError,
+        tasks=0,
+    ),
+    "a region that is not served": Case(
+        rule={"fault": "refused", "status": 403, "code": "region_not_allowed"},
+        ends_in=AuthenticationError,
+        tasks=0,
+    ),
+    "an API that is not in the plan": Case(
+        rule={"fault": "refused", "on": ["create"], "status": 400, "code": "api_not_allowed"},
+        ends_in=AuthenticationError,
+        tasks=0,
+    ),
+    "a task that has expired, with 400": Case(
+        rule={"fault": "refused", "on": ["status"], "code": "resource_not_exist"},
+        ends_in=NotFoundError,
+    ),
+    "a retrieve that comes too early, with 400": Case(
+        rule={"fault": "refused", "on": ["retrieve"], "first": 1}, ends_in=BadRequestError
+    ),
     "a redirect": Case(
         rule={"fault": "redirect", "location": "http://127.0.0.1:9/", "on": ["status"]},
         ends_in=ApiError,
@@ -195,6 +226,7 @@ CASES = {
     "a zero vector": Case(rule={"fault": "zero_vector"}, ends_in=BrokenAnswerError),
     "missing segments": Case(rule={"fault": "missing_segments"}, ends_in=WarnedError),
     "unknown fields": Case(rule={"fault": "unknown_fields"}),
+    "times without milliseconds": Case(rule={"fault": "plain_times"}),
     "a gzip bomb": Case(
         rule={"fault": "gzip_bomb", "on": ["status"], "size_bytes": 1 << 25},
         ends_in=AnswerTooLargeError,
@@ -211,6 +243,10 @@ CASES = {
     "a task that takes its time": Case(rule={"fault": "slow_ready", "delay_s": 0.2}),
     "slow answers": Case(rule={"fault": "slow", "delay_s": 0.05}),
     "answers that drip": Case(rule={"fault": "slow", "delay_s": 0.1, "drip": True}),
+    "an upload that is slow": Case(rule={"fault": "slow_upload", "delay_s": 0.1}),
+    "an upload that takes for ever": Case(
+        rule={"fault": "slow_upload", "delay_s": 600}, ends_in=SubmissionUnknown, tasks=0
+    ),
     "a create whose answer drips for ever": Case(
         rule={"fault": "slow", "on": ["create"], "delay_s": 600, "drip": True},
         ends_in=SubmissionUnknown,

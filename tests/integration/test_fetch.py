@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import logging
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -127,15 +128,14 @@ def fetched(
     rules: FetchRules = RULES,
     resolve: Resolver = FILMS,
     hangs: bool = False,
-    clock: Callable[[], float] | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Server, Wire]:
     """Fetch to `folder/film`, from a server with these answers."""
 
     async def run() -> tuple[Server, Wire]:
         async with served(*answers, hangs=hangs) as server:
             wire = Wire(server.port)
-            clocks = {} if clock is None else {"clock": clock}
-            await fetch(url, folder / "film", rules, resolve=resolve, transport=wire, **clocks)
+            await fetch(url, folder / "film", rules, resolve=resolve, transport=wire, clock=clock)
             return server, wire
 
     return asyncio.run(run())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import fcntl
 import http.server
 import os
 import signal
@@ -135,7 +137,7 @@ def test_a_killed_server_goes_on_where_it_was(film: Path, tmp_path: Path) -> Non
             then = [status(client, each)["status"] for each in (fetched, sent)]
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        (tmp_path / ".batchembed-serve" / "uploads" / "half-an-upload").write_bytes(b"v")
+        (tmp_path / ".batchembed-serve" / "uploads" / ("f" * 24)).write_bytes(b"v")
         released.set()
         with serving(tmp_path, "--allow-private-urls") as (_, client):
             ended = [until_ended(client, each) for each in (ready, failed, fetched, sent)]
@@ -221,6 +223,53 @@ def test_a_second_signal_waits_for_no_request(tmp_path: Path) -> None:
     assert (still_there, code) == (None, 143)
 
 
+@pytest.mark.slow
+def test_a_second_signal_waits_for_no_video_that_is_probed(film: Path, tmp_path: Path) -> None:
+    with (
+        serving(tmp_path) as (process, client),
+        concurrent.futures.ThreadPoolExecutor(12) as threads,
+    ):
+        coming = [threads.submit(create, client, film) for _ in range(12)]
+        stopped = set[int]()
+        while len(stopped) < 2:  # so that no probe ends before its deadline
+            for pid in _probing(process.pid) - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+        asked = [threads.submit(create, client, film) for _ in range(4)]
+        listed = client.get("/embed/tasks", timeout=5)
+        process.send_signal(signal.SIGTERM)
+        while process.poll() is None and _answers(client):
+            pass  # until the first has been heard
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=10)
+        assert process.stderr is not None
+        said = process.stderr.read()
+        cut_off = [each.exception() for each in (*coming, *asked)]
+
+    assert listed.status_code == 200
+    assert (code, said) == (143, "batchembed: stopped at once; run again to go on\n")
+    assert any(isinstance(error, httpx.TransportError) for error in cut_off)
+
+
+def _probing(pid: int) -> set[int]:
+    """The processes of a server that probe videos."""
+    children = {
+        int(child)
+        for each in Path(f"/proc/{pid}/task").glob("*/children")
+        for child in each.read_text().split()
+    }
+    return {each for each in children if b"prober" in Path(f"/proc/{each}/cmdline").read_bytes()}
+
+
+def _answers(client: httpx.Client) -> bool:
+    """Whether the server still takes a connection."""
+    try:
+        httpx.get(str(client.base_url), timeout=1)
+    except httpx.TransportError:
+        return False
+    return True
+
+
 @contextlib.contextmanager
 def _begun(client: httpx.Client, length: int) -> Iterator[socket.socket]:
     """A connection on which a create has begun: the server waits for its body."""
@@ -272,6 +321,67 @@ def test_a_key_that_is_not_set_is_refused(tmp_path: Path, env: dict[str, str]) -
     assert "KEY is not set" in said
 
 
+def test_a_key_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, "--api-key-env", "KEY", env={"KEY": "\udcff\udcfe"})
+
+    assert code == 2
+    assert "printable ASCII" in said
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "0", "-1"])
+def test_a_retention_that_is_no_time_is_refused(tmp_path: Path, days: str) -> None:
+    code, said = refused(tmp_path, "--retention-days", days)
+
+    assert code == 2
+    assert "--retention-days" in said
+
+
+@pytest.mark.slow
+def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, "--host", "192.0.2.1", "--api-key-env", "KEY", env={"KEY": "k"})
+
+    assert code == 69
+    assert "192.0.2.1 is no address of this machine" in said
+    assert "--port" not in said
+
+
+@pytest.mark.slow
+def test_notes_that_nobody_reads_do_not_hold_up_the_end(tmp_path: Path) -> None:
+    (tmp_path / "faults.yaml").write_text("rules: [{fault: unknown_fields}]\n")
+    with serving(tmp_path, "--faults", "faults.yaml") as (process, client):
+        fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)  # type: ignore[arg-type]
+        for _ in range(400):
+            client.get("/embed/tasks")
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=20)
+
+    assert code == 0
+
+
+@pytest.mark.slow
+def test_it_serves_though_its_first_line_can_not_be_written(film: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with open("/dev/full", "w") as full:  # noqa: PTH123  a device
+        process = subprocess.Popen(
+            [COMMAND, "serve", "--port", str(port)], cwd=tmp_path, stderr=full
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}/v1.3", timeout=60) as client:
+            while process.poll() is None:
+                with contextlib.suppress(httpx.ConnectError):
+                    client.get("/embed/tasks")
+                    break
+            ended = until_ended(client, create(client, film))
+        process.send_signal(signal.SIGTERM)
+        code = process.wait(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+
+    assert (ended["status"], code) == ("ready", 0)
+
+
 @pytest.mark.parametrize("alias", ["Marengo-retrieval-2.7", "a=b", "=local-v1"])
 def test_an_alias_of_another_model_is_refused(tmp_path: Path, alias: str) -> None:
     code, said = refused(tmp_path, "--alias", alias)
@@ -295,6 +405,17 @@ def test_a_data_folder_that_can_not_be_one_is_told(tmp_path: Path) -> None:
 
     assert code == 74
     assert "--data" in said
+
+
+@pytest.mark.slow
+def test_a_folder_of_something_else_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("ten years of work", encoding="utf-8")
+
+    code, said = refused(tmp_path, "--port", "0", "--data", ".")
+
+    assert code == 73
+    assert "holds something else" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.slow

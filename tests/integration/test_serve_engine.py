@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import shutil
 import threading
@@ -13,7 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
+from batchembed.core.model import Facts
+from batchembed.core.problems import Reason
 from batchembed.engine.fetching.fetch import FetchRules
+from batchembed.media.probe import probe
 from tests.support.engines import InstantPool, served_from_a_thread
 from tests.support.media import make_video
 
@@ -226,3 +230,31 @@ def test_a_folder_that_takes_no_upload_says_so(films: Path, tmp_path: Path) -> N
         refused = upload(client, films / "film.mp4")
 
     assert told(refused) == (503, "service_unavailable")
+
+
+def test_an_engine_ends_while_a_video_is_probed_and_others_wait(
+    films: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    probed, released = list[str](), threading.Event()
+
+    def never(path: str) -> Facts | Reason:
+        probed.append(path)
+        released.wait(60)
+        return probe(path)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as threads:
+        with (
+            served_from_a_thread(tmp_path, engine_options={"probe": never}) as base_url,
+            httpx.Client(base_url=base_url, timeout=30) as client,
+        ):
+            coming = [threads.submit(upload, client, films / "film.mp4") for _ in range(4)]
+            while len(list(tmp_path.glob("uploads/*"))) < 4 or len(probed) < 2:
+                pass
+        ended = not released.is_set()
+        released.set()
+        errors = [each.exception() for each in coming]
+
+    assert ended
+    assert all(isinstance(error, httpx.TransportError) for error in errors)
+    assert len(probed) == 2
+    assert not [each for each in caplog.records if each.levelname == "ERROR"]

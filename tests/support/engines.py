@@ -17,11 +17,11 @@ from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
 from batchembed.core.segments import cut, window
-from batchembed.engine.inprocess import BASE_URL, InProcessTransport
 from batchembed.engine.service import Engine, Workers
 from batchembed.engine.video.embed import Embedded, EmbeddedSegment, EmbedFailed, EmbedPlan
 from batchembed.engine.web.app import build_app
 from batchembed.engine.web.guards import Guards
+from batchembed.engine.web.inprocess import BASE_URL, InProcessTransport
 from batchembed.engine.web.server import HttpServer
 from batchembed.engine.web.uploads import MAX_UPLOAD_BYTES
 from batchembed.engine.workers.pool import Expected

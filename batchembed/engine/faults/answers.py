@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,14 +15,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from batchembed.engine.faults.plan import (
     AnswerRule,
     GzipBomb,
+    InsteadRule,
     MissingSegments,
     NoId,
     NotANumber,
+    PlainTimes,
     Redirect,
+    Refused,
     ServerError,
     TooManyRequests,
     TruncatedJson,
     UnknownFields,
+    UsageLimitExceeded,
     VectorRule,
     WrongDimension,
     ZeroVector,
@@ -35,6 +40,10 @@ _JSON = "application/json"
 _WINDOW_S = 60.0
 _LIMIT = 100
 _BLOCK = b" " * 2**20
+_MILLISECONDS = re.compile(r"\.[0-9]+(?=Z$)")
+_NO_CREDIT = (
+    "Not enough free credit. Please register a payment method or contact sales@twelvelabs.io."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +115,15 @@ async def deliver(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def instead(rule: TooManyRequests | ServerError | Redirect, *, now: float) -> Answer:
-    """What is answered before the app sees the request; `now` is in seconds since 1970."""
+def instead(rule: InsteadRule, *, now: float) -> Answer:
+    """The answer that `rule` gives in the app's place; `now` is in seconds since 1970."""
     match rule:
         case TooManyRequests():
             return _too_many(rule, now)
+        case Refused():
+            return refusing(Refusal(rule.status, rule.code, rule.message))
+        case UsageLimitExceeded():
+            return refusing(Refusal(422, "usage_limit_exceeded", _NO_CREDIT))
         case Redirect():
             return made(302).with_header("location", rule.location)
         case ServerError(form="json"):
@@ -119,8 +132,10 @@ def instead(rule: TooManyRequests | ServerError | Redirect, *, now: float) -> An
             )
         case ServerError(form="html"):
             return in_html(rule.status)
-        case _:
+        case ServerError():
             return made(rule.status)
+        case _:
+            raise NotImplementedError(f"{rule.name} has no answer")
 
 
 def in_html(status: int) -> Answer:
@@ -169,6 +184,8 @@ def spoiled(rule: AnswerRule, answer: Answer) -> Answer:
             return packed.with_header("content-encoding", "gzip")
         case UnknownFields():
             return answer.edited(_with_unknown_fields)
+        case PlainTimes():
+            return answer.edited(_with_plain_times)
         case NoId():
             return answer.edited(_without_id)
         case VectorRule():
@@ -197,6 +214,18 @@ def _with_unknown_fields(content: object) -> object:
             return [_with_unknown_fields(item) for item in content]
         case _:
             return content
+
+
+def _with_plain_times(content: object) -> object:
+    """A task, or a listing, with its times in whole seconds."""
+    if isinstance(content, dict):
+        made = content.get("created_at")
+        if isinstance(made, str):
+            content["created_at"] = _MILLISECONDS.sub("", made)
+        tasks = content.get("data")
+        for task in tasks if isinstance(tasks, list) else ():
+            _with_plain_times(task)
+    return content
 
 
 def _without_id(content: object) -> object:

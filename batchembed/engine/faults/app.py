@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from batchembed.engine.faults.answers import Answer, deliver, in_html, instead, spoiled, start
 from batchembed.engine.faults.draws import Draws
@@ -20,12 +20,11 @@ from batchembed.engine.faults.plan import (
     Endpoint,
     FaultPlan,
     IgnoreIdempotencyKey,
-    Redirect,
-    ServerError,
+    InsteadRule,
     Slow,
-    TooManyRequests,
+    SlowUpload,
 )
-from batchembed.engine.faults.tasks import FaultyTasks
+from batchembed.engine.faults.tasks import MOST_TASKS, FaultyTasks
 from batchembed.engine.web.openapi import API_PREFIX
 from batchembed.engine.web.protocol import ABORT
 
@@ -45,7 +44,8 @@ def _silent(_note: str) -> None:
 class FaultyApp:
     """`app`, with the faults of `plan`.
 
-    `now` gives seconds since 1970; `note` hears of every fault, in a line each.
+    `now` gives seconds since 1970; `note` hears of every fault, in a line each: it may neither
+    block nor fail. Of more than `most_tasks` tasks the oldest are shown as they are.
     """
 
     def __init__(
@@ -56,13 +56,14 @@ class FaultyApp:
         sleep: Sleep = asyncio.sleep,
         now: Callable[[], float] = time.time,
         note: Note = _silent,
+        most_tasks: int = MOST_TASKS,
     ) -> None:
         self._app = app
         self._sleep = sleep
         self._now = now
         self._note = note
         self._draws = Draws(plan)
-        self._tasks = FaultyTasks(app, self._draws, now=now, note=note)
+        self._tasks = FaultyTasks(app, self._draws, now=now, note=note, most=most_tasks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or fail to.
@@ -80,12 +81,14 @@ class FaultyApp:
             if drawn is not None:
                 self._note(f"{endpoint}: {drawn.name}")
         match rule:
-            case TooManyRequests() | ServerError() | Redirect():
+            case InsteadRule():
                 await deliver(instead(rule, now=self._now()), send)
                 return
             case ConnectionCut(when="before"):
                 await _cut(scope, receive)
                 return
+            case SlowUpload():
+                receive = self._late(receive, rule.delay_s)
             case _:
                 pass
         if forgetful is not None:
@@ -120,6 +123,17 @@ class FaultyApp:
                 await deliver(answer, send)
             case _:
                 await deliver(await asyncio.to_thread(spoiled, rule, answer), send)
+
+    def _late(self, receive: Receive, delay_s: float) -> Receive:
+        """`receive`, of which the first message comes late."""
+        waits = [delay_s]
+
+        async def receive_late() -> Message:
+            while waits:
+                await self._sleep(waits.pop())
+            return await receive()
+
+        return receive_late
 
     async def _hang(self, delay_s: float, receive: Receive) -> None:
         """Wait, or until the client has gone."""

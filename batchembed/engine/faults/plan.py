@@ -44,6 +44,10 @@ class AnswerRule(Rule, frozen=True):
     """Replaces, spoils, delays or loses an answer."""
 
 
+class InsteadRule(AnswerRule, frozen=True):
+    """Answers in the app's place, which never sees the request."""
+
+
 class TaskRule(Rule, frozen=True):
     """Decided once a task, in the order of their creation; then holds for every answer about it."""
 
@@ -56,8 +60,8 @@ class IgnoreIdempotencyKey(Rule, frozen=True, tag="ignore_idempotency_key"):
     applies_to = frozenset[Endpoint]({"create"})
 
 
-class TooManyRequests(AnswerRule, frozen=True, kw_only=True, tag="too_many_requests"):
-    """429, before the app sees the request."""
+class TooManyRequests(InsteadRule, frozen=True, kw_only=True, tag="too_many_requests"):
+    """429, with or without words."""
 
     retry_after_s: float | None = None
     retry_after_form: Literal["seconds", "date", "milliseconds"] = "seconds"
@@ -65,15 +69,29 @@ class TooManyRequests(AnswerRule, frozen=True, kw_only=True, tag="too_many_reque
     header_family: Literal["old", "new"] = "old"
 
 
-class ServerError(AnswerRule, frozen=True, kw_only=True, tag="server_error"):
-    """5xx, before the app sees the request."""
+class ServerError(InsteadRule, frozen=True, kw_only=True, tag="server_error"):
+    """5xx, as the service or a proxy would say it."""
 
     status: int = 503
     form: Literal["json", "html", "empty"] = "json"
 
 
-class Redirect(AnswerRule, frozen=True, kw_only=True, tag="redirect"):
-    """302, before the app sees the request."""
+class Refused(InsteadRule, frozen=True, kw_only=True, tag="refused"):
+    """4xx, with a code and a message."""
+
+    status: int = 400
+    code: str = "parameter_invalid"
+    message: str = "The request contains some invalid parameters."
+
+
+class UsageLimitExceeded(InsteadRule, frozen=True, tag="usage_limit_exceeded"):
+    """422, no credit is left."""
+
+    applies_to = frozenset[Endpoint]({"create"})
+
+
+class Redirect(InsteadRule, frozen=True, kw_only=True, tag="redirect"):
+    """302, to another place."""
 
     location: str
 
@@ -99,12 +117,26 @@ class Slow(AnswerRule, frozen=True, kw_only=True, tag="slow"):
     drip: bool = False
 
 
+class SlowUpload(AnswerRule, frozen=True, kw_only=True, tag="slow_upload"):
+    """The body is taken in only after `delay_s`."""
+
+    applies_to = frozenset[Endpoint]({"create"})
+
+    delay_s: float = 5.0
+
+
 class TruncatedJson(AnswerRule, frozen=True, tag="truncated_json"):
     """A complete answer whose JSON is cut in half."""
 
 
 class UnknownFields(AnswerRule, frozen=True, tag="unknown_fields"):
     """Fields that no document names, in every object."""
+
+
+class PlainTimes(AnswerRule, frozen=True, tag="plain_times"):
+    """`created_at` without milliseconds."""
+
+    applies_to = frozenset[Endpoint]({"retrieve", "list"})
 
 
 class GzipBomb(AnswerRule, frozen=True, kw_only=True, tag="gzip_bomb"):
@@ -193,12 +225,16 @@ AnyRule = (
     IgnoreIdempotencyKey
     | TooManyRequests
     | ServerError
+    | Refused
+    | UsageLimitExceeded
     | Redirect
     | ConnectionCut
     | AnswerLost
     | Slow
+    | SlowUpload
     | TruncatedJson
     | UnknownFields
+    | PlainTimes
     | GzipBomb
     | NoId
     | NotANumber

@@ -1,7 +1,8 @@
 """What faults make of tasks: decided once at the creation, true in every answer from then on.
 
 Tasks are known by the answers to their creates, in this process alone: those of an earlier process
-are shown as they are, and so is a task in the moment between its creation and that answer.
+are shown as they are, and so are the oldest of very many, and a task in the moment between its
+creation and that answer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from batchembed.engine.faults.plan import (
     shown_status,
 )
 from batchembed.engine.refusal import unknown_task
+
+#: How many tasks are kept in mind; of more the oldest are forgotten.
+MOST_TASKS = 100_000
 
 _PAGE = 50
 #: What only the true status explains.
@@ -60,14 +64,16 @@ class FaultyTasks:
         *,
         now: Callable[[], float],
         note: Callable[[str], None],
+        most: int = MOST_TASKS,
     ) -> None:
         self._app = app
         self._draws = draws
         self._now = now
         self._note = note
         self._watches = draws.has(TaskRule) or draws.has(HiddenInListing)
-        self._known: set[str] = set()
-        self._fates: dict[str, _Fate] = {}
+        self._most = most
+        self._known: dict[str, None] = {}  # in the order of their creation
+        self._fates: dict[str, _Fate] = {}  # of some of those that are known
         self._listings = 0
 
     def touches(self, endpoint: Endpoint, task_id: str | None) -> bool:
@@ -106,7 +112,7 @@ class FaultyTasks:
         task_id = msgspec.json.decode(created.body, type=TasksCreateResponse).id
         if task_id is None or task_id in self._known:
             return
-        self._known.add(task_id)
+        self._remember(task_id)
         rule = self._draws.draw(TaskRule, "create")
         hiding = self._draws.draw(HiddenInListing, "create")
         for drawn in (rule, hiding):
@@ -117,18 +123,29 @@ class FaultyTasks:
                 born_s=self._now(), born_listings=self._listings, rule=rule, hiding=hiding
             )
 
+    def _remember(self, task_id: str) -> None:
+        """Know this task from now on, at the cost of the oldest where there are too many."""
+        self._known[task_id] = None
+        if len(self._known) > self._most:
+            oldest = next(iter(self._known))
+            del self._known[oldest]
+            self._fates.pop(oldest, None)
+
     async def _listing(self, answer: Answer, scope: Scope) -> Answer:
         """The page that was asked for, of the listing that would be if tasks were as shown.
 
         Where tasks are missing or have another status, every page is another one: so all of the
-        app's pages are read.
+        app's pages are read. What is no page, the app's refusal, is the answer to the whole.
         """
+        whole = await self._all(scope)
+        if isinstance(whole, Answer):
+            return whole
         asked = msgspec.json.decode(answer.body, type=_Page).page_info
         page, limit = asked.page or 1, asked.limit_per_page or _PAGE
         status = _query(scope).get("status")
         items = [
             item
-            for item in map(self._listed, await self._all(scope))
+            for item in map(self._listed, whole)
             if item is not None and (status is None or item.get("status") == status)
         ]
         total = {"total_page": max(1, -(-len(items) // limit)), "total_results": len(items)}
@@ -157,8 +174,11 @@ class FaultyTasks:
             return item
         return {**item, "video_embedding": {}} if fate.hiding.metadata else None
 
-    async def _all(self, scope: Scope) -> Iterable[Item]:
-        """Every task that the app lists in the asked time, of whatever status, newest first."""
+    async def _all(self, scope: Scope) -> Iterable[Item] | Answer:
+        """Every task that the app lists in the asked time, of whatever status, newest first.
+
+        Or its answer, where that is no page.
+        """
         kept = {
             name: value
             for name, value in _query(scope).items()
@@ -169,6 +189,8 @@ class FaultyTasks:
         while page <= pages:
             query = urlencode({**kept, "page": page, "page_limit": _PAGE}).encode()
             answer = await collect(self._app, {**scope, "query_string": query}, _nothing)
+            if answer.status != 200:
+                return answer
             part = msgspec.json.decode(answer.body, type=_Page)
             found |= {str(item.get("_id")): item for item in part.data}
             page, pages = page + 1, part.page_info.total_page or 1

@@ -12,17 +12,17 @@ import contextlib
 import functools
 import ipaddress
 import os
-import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import BinaryIO, cast
 
 import httpx
 
+from batchembed.engine.fetching.resolve import Resolver, resolve_host
 from batchembed.engine.fetching.target import (
     CONNECT_S,
     Address,
@@ -40,9 +40,6 @@ from batchembed.engine.fetching.target import (
 
 __all__ = ["FetchError", "FetchRules", "Resolver", "fetch", "resolve_host", "url_problem"]
 
-#: The addresses of a host, as text. Raises OSError where there are none.
-Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
-
 _MOST_ADDRESSES = 4
 _WRITE_BYTES = 1 << 20
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -53,13 +50,6 @@ _NO_VIDEO = {
     "application/x-mpegurl": "a playlist",
     "application/dash+xml": "a playlist",
 }
-
-
-async def resolve_host(host: str, port: int) -> Sequence[str]:
-    """The addresses that this machine's resolver gives."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 async def fetch(  # noqa: PLR0913  each is a seam to the world

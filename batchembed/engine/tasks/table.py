@@ -15,11 +15,11 @@ import msgspec
 
 from batchembed.core.problems import Reason
 from batchembed.engine.refusal import Refusal, unknown_task
+from batchembed.engine.tasks.listing import ListingQuery
 from batchembed.engine.tasks.results import ResultFolder
 from batchembed.engine.tasks.task import Page, Task
 from batchembed.engine.tasks.task_file import open_table
 from batchembed.engine.video.embed import Embedded
-from batchembed.engine.web.queries import ListingQuery
 from batchembed.errors import LedgerError, StorageError
 
 #: Tasks kept in memory: a status is asked for far more often than a task changes.

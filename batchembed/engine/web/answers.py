@@ -145,10 +145,16 @@ def _metadata(task: Task) -> VideoEmbeddingMetadata:
     return VideoEmbeddingMetadata(
         input_url=task.input_url,
         input_filename=task.input_filename,
-        video_clip_length=task.parameters.video_clip_length,
+        video_clip_length=_number(task.parameters.video_clip_length),
         video_embedding_scope=list(task.parameters.video_embedding_scope),
         duration=task.duration_sec,
     )
+
+
+def _number(value: float) -> float:
+    """The number as the document writes it, 6 and not 6.0, wherever the task was read from."""
+    whole = int(value)
+    return whole if whole == value else value
 
 
 def _told(reason: Reason) -> TaskError:

@@ -83,7 +83,7 @@ class _Endpoints:
         return await (self._create if request.method == "POST" else self._list)(request)
 
     async def _create(self, request: Request) -> Response:
-        key = queries.idempotency_key(request.headers.get("idempotency-key"))
+        key = queries.idempotency_key(*request.headers.getlist("idempotency-key"))
         length = declared_bytes(request.headers.get("content-length"), self._max_upload_bytes)
         self._engine.require_room()
         with self._engine.receiving(key), self._engine.storing():

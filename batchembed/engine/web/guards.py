@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from batchembed.engine.refusal import Refusal
 from batchembed.engine.web.answers import refused
 from batchembed.engine.web.openapi import API_PREFIX
+
+#: A name or an address, and a port. Nothing else is let pass: what takes `a@b` or `a/b` for a host
+#: is not agreed on.
+_AUTHORITY = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^\s@/?#\\:\[\]]+))(?::[0-9]{1,5})?")
 
 
 class Guards:
@@ -40,9 +44,10 @@ class Guards:
     def _refusal(self, scope: Scope) -> Refusal | None:
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         hosts, origins = _values(headers, b"host"), _values(headers, b"origin")
-        if self._api_key is None and not all(self._is_ours(f"//{host}") for host in hosts):
+        if self._api_key is None and not all(map(self._is_ours, hosts)):
             return Refusal(403, "api_not_allowed", "This server does not answer for that Host.")
-        if not all(self._is_ours(origin) or _is_same(origin, hosts) for origin in origins):
+        pages = [origin.partition("://")[2] for origin in origins]
+        if not all(page in hosts or self._is_ours(page) for page in pages):
             return Refusal(403, "api_not_allowed", "This server does not answer pages of others.")
         if self._api_key is not None and scope["path"].startswith(API_PREFIX):
             keys = [value.encode("latin-1") for value in _values(headers, b"x-api-key")]
@@ -55,12 +60,10 @@ class Guards:
                 )
         return None
 
-    def _is_ours(self, address: str) -> bool:
-        """Whether a URL names this machine, or what the server is bound to."""
-        try:
-            host = urlsplit(address).hostname or ""
-        except ValueError:
-            return False
+    def _is_ours(self, authority: str) -> bool:
+        """Whether a host, with a port or without, is this machine or what the server is bound to."""
+        found = _AUTHORITY.fullmatch(authority.lower())
+        host = "" if found is None else found[1] or found[2]
         return is_loopback(host) or host == self._host
 
 
@@ -70,11 +73,6 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _is_same(origin: str, hosts: Iterable[str]) -> bool:
-    """Whether a page asks the server that it came from."""
-    return origin.partition("://")[2] in hosts
 
 
 def _values(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> list[str]:

@@ -174,6 +174,9 @@ class GuardedProtocol(H11Protocol):
             await app(scope, receive_in_time, send_and_close)
         except Refusal as refusal:  # of the body, where no app of ours made an answer of it
             await refused(refusal)(scope, receive, send_and_close)
+        except asyncio.CancelledError:
+            if not cycle.disconnected:
+                raise  # else the server ends, and the request's task with this
 
     def look(self, now: float) -> None:
         """End the connection if its client has been too slow until now."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 
 from starlette.datastructures import QueryParams
 
 from batchembed.engine.refusal import invalid
+from batchembed.engine.tasks.listing import ListingQuery
 
 STATUSES = ("processing", "ready", "failed")
 OPTIONS = ("visual-text", "audio")
@@ -25,17 +25,6 @@ _RFC_3339 = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListingQuery:
-    """Which tasks a listing is to show; times in seconds since 1970."""
-
-    status: str | None
-    started_at: float | None
-    ended_at: float | None
-    page: int
-    page_limit: int
-
-
 def task_id(text: str) -> str:
     """An id that could be a task's.
 
@@ -47,8 +36,15 @@ def task_id(text: str) -> str:
     return text
 
 
-def idempotency_key(header: str | None) -> str | None:
-    """The key of a create, if it has one. Raises `Refusal`: 400, it can't be one."""
+def idempotency_key(*headers: str | None) -> str | None:
+    """The key of a create, of all its headers of that name, if it has one.
+
+    Raises:
+        Refusal: 400, it can't be one, or there are two.
+    """
+    if len(headers) > 1:
+        raise invalid("Idempotency-Key", "It is given twice")
+    header = headers[0] if headers else None
     if header is not None and not _IDEMPOTENCY_KEY.fullmatch(header):
         raise invalid("Idempotency-Key", "It is 1 to 255 printable ASCII characters")
     return header

@@ -13,11 +13,10 @@ from typing import Self
 import uvicorn
 from starlette.types import ASGIApp
 
+from batchembed.engine.web.listener import SeldomShort, descriptor_limit, listen, room_for
 from batchembed.engine.web.protocol import Deadlines, GuardedProtocol, protocol_class
 
 _MAX_HEAD_BYTES = 16 << 10
-#: Small enough that a client which takes 20 kB a second is seen to take something within 10 s.
-_SEND_BUFFER_BYTES = 256 << 10
 _LOOKS_A_DEADLINE = 5
 _LONGEST_LOOK_S = 1.0
 
@@ -41,19 +40,21 @@ class HttpServer:
             host: a name or address of this machine.
             port: 0 picks one.
             deadlines: how slow clients may be.
-            max_connections: more are told that the server is overloaded.
+            max_connections: more are told that the server is overloaded; fewer where the process
+                has few descriptors, as it is limited now.
 
         Raises:
             OSError: the port is in use, or the address is not this machine's.
         """
         limits = deadlines or Deadlines()
-        self._socket = _listening(host, port)
+        room = room_for(max_connections, descriptor_limit())
+        self._socket = listen(host, port, below=room.below)
         self._host = host
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http=protocol_class(limits, max_connections),
+                http=protocol_class(limits, room.served),
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -110,6 +111,15 @@ class HttpServer:
                 connection.abort()
             await asyncio.wait({self._serving}, timeout=self._look_every_s)
         await self._serving
+        await self._end_requests()
+
+    async def _end_requests(self) -> None:
+        """Those whose connection is cut off: nobody waits for them, and the app may end now."""
+        left = tuple(self._server.server_state.tasks)
+        for request in left:
+            request.cancel()
+        if left:
+            await asyncio.wait(left)
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -143,20 +153,4 @@ def quiet_logs() -> None:
     """Let only defects be logged: what clients do wrong is told to them."""
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     logging.getLogger("python_multipart").setLevel(logging.ERROR)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio sends small writes at once (TCP_NODELAY) only where the protocol is spelled out;
-    # without it each answer waits 40 ms for the client's acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What the system holds of an answer is seen to shrink only in steps of a third of this.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
-        listener.bind((host, port))
-        listener.listen()  # here, where a port that another has just taken is still an error
-    except OSError:
-        listener.close()
-        raise
-    return listener
+    logging.getLogger("asyncio").addFilter(SeldomShort())

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from batchembed.engine.received import Received, SpooledFile
 from batchembed.engine.refusal import Refusal, invalid
 from batchembed.engine.spool import Spool, SpoolWriter
 
@@ -24,23 +24,6 @@ _MAX_PART_HEADER_BYTES = 4096
 _FILE_PART = "video_file"
 #: So much is gathered before a thread writes it.
 _PIECE_BYTES = 1 << 20
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpooledFile:
-    """A file that came whole. `filename` is what the client calls it: data, never a path."""
-
-    path: str
-    filename: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """A form that came whole; its file is the receiver's to remove."""
-
-    fields: tuple[tuple[str, str], ...]
-    file: SpooledFile | None
 
 
 def declared_bytes(content_length: str | None, max_bytes: int) -> int:

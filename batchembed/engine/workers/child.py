@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -10,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +34,9 @@ START_DEADLINE_S = 60.0
 #: How long a worker that has closed its socket may take to end before it is killed.
 _END_GRACE_S = 5.0
 _LONGEST_LINE = 300
+#: Of what a process says of one video; what comes then is not kept.
+_MAX_SAID_BYTES = 1 << 20
+_TAIL_BYTES = 4096
 _ROOT = Path(__file__).resolve().parents[3]
 _KEPT_VARIABLES = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR")
 
@@ -70,7 +74,7 @@ class Child:
             OSError: it can't be started.
         """
         self._clock = clock
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed with the child
+        self._errors = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115  closed with the child
         self._connection, theirs = socket.socketpair()
         try:
             self._process = subprocess.Popen(  # noqa: S603  the command is ours
@@ -89,6 +93,11 @@ class Child:
             raise
         finally:
             theirs.close()
+        if sys.platform == "linux":  # it writes no other file
+            with contextlib.suppress(OSError):  # it has ended, or has a lower limit already
+                resource.prlimit(
+                    self._process.pid, resource.RLIMIT_FSIZE, (_MAX_SAID_BYTES, _MAX_SAID_BYTES)
+                )
         #: Which means of the kernel confine it; None until it has greeted.
         self.confinement: Confinement | None = None
 
@@ -126,9 +135,11 @@ class Child:
             answer = read_answer(self._connection, remaining_s)
             if isinstance(answer, Failed):
                 raise ChildError(answer.reason)
-            return understand(answer)
+            understood = understand(answer)
+        self._forget_words()
+        return understood
 
-    @contextmanager
+    @contextlib.contextmanager
     def _guarded(
         self, deadline_s: float, when: str, kind: type[ChildError]
     ) -> Iterator[Callable[[], float]]:
@@ -162,9 +173,19 @@ class Child:
 
     def _last_words(self) -> str:
         """The last line that the process wrote to its standard error, if any."""
-        self._errors.seek(0)
+        self._errors.seek(max(0, self.said_bytes - _TAIL_BYTES))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:_LONGEST_LINE] if lines else ""
+
+    def _forget_words(self) -> None:
+        """Begin its standard error anew; both processes write and read at one position."""
+        self._errors.truncate(0)
+        self._errors.seek(0)
+
+    @property
+    def said_bytes(self) -> int:
+        """How much is kept of what it wrote to its standard error since its last answer."""
+        return os.fstat(self._errors.fileno()).st_size
 
     @property
     def alive(self) -> bool:

@@ -30,6 +30,8 @@ from batchembed.media.probe import probe_file
 from batchembed.media.unreadable import UnreadableVideoError, broken
 
 DEADLINE_S = 30.0
+#: Videos probed at once.
+PROCESSES = 2
 
 #: How a process ends at a video that FFmpeg can't stand: the fault is the video's.
 _ENDED_BY_VIDEO = frozenset({"worker_crashed", "worker_deadline", "worker_error", "worker_memory"})
@@ -40,7 +42,7 @@ class Prober:
 
     def __init__(
         self,
-        processes: int = 2,
+        processes: int = PROCESSES,
         *,
         deadline_s: float = DEADLINE_S,
         memory_bytes: int = MEMORY_BYTES,

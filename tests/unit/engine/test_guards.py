@@ -59,6 +59,18 @@ def test_this_machine_and_the_bound_address_are_answered(host: str) -> None:
         "",
         "[",
         "127.0.0.1@evil.example",
+        "evil.example@localhost",
+        "localhost/evil",
+        "localhost?evil",
+        "localhost#evil",
+        "localhost\\evil",
+        "localhost evil",
+        "localhost\n",
+        "localhost:80:80",
+        "localhost:80a",
+        "[::1",
+        "[localhost]",
+        "::1",
     ],
 )
 def test_another_host_is_refused_without_a_key(host: str) -> None:
@@ -72,7 +84,15 @@ def test_any_host_is_answered_with_the_key() -> None:
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", ""]
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://localhost.evil.example",
+        "http://a@localhost",
+        "localhost",
+        "",
+    ],
 )
 @pytest.mark.parametrize("api_key", [None, "s3cret"])
 def test_a_page_of_another_site_is_refused(origin: str, api_key: str | None) -> None:

@@ -12,10 +12,10 @@ import pytest
 from batchembed.core.model import Parameters
 from batchembed.core.problems import Reason
 from batchembed.engine.refusal import Refusal
+from batchembed.engine.tasks.listing import ListingQuery
 from batchembed.engine.tasks.table import TaskTable
 from batchembed.engine.tasks.task import Task
 from batchembed.engine.video.embed import Embedded, EmbeddedSegment
-from batchembed.engine.web.queries import ListingQuery
 from batchembed.errors import LedgerError, StorageError
 
 EVERYTHING = ListingQuery(status=None, started_at=None, ended_at=None, page=1, page_limit=50)

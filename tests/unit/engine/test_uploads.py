@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batchembed.engine.received import Received
 from batchembed.engine.refusal import Refusal
 from batchembed.engine.spool import Spool
-from batchembed.engine.web.uploads import Received, declared_bytes, receive_form
+from batchembed.engine.web.uploads import declared_bytes, receive_form
 
 VIDEO = bytes(range(256)) * 40 + b"\r\n--bound" + b"\r\n--" + b"\r\n"
 BODY = (

@@ -18,6 +18,7 @@ from batchembed.api.models import (
     TasksRetrieveResponse,
     TasksStatusResponse,
 )
+from batchembed.engine.faults.answers import Answer, spoiled
 from batchembed.engine.faults.plan import (
     AnswerLost,
     ConnectionCut,
@@ -26,13 +27,17 @@ from batchembed.engine.faults.plan import (
     MissingSegments,
     NoId,
     NotANumber,
+    PlainTimes,
     Redirect,
+    Refused,
     ServerError,
     Slow,
+    SlowUpload,
     Stuck,
     TooManyRequests,
     TruncatedJson,
     UnknownFields,
+    UsageLimitExceeded,
     WrongDimension,
     ZeroVector,
 )
@@ -121,6 +126,43 @@ def test_a_server_error_comes_as_json_html_or_nothing() -> None:
         assert "<h1>502</h1>" in as_html.text
         assert (empty.status_code, empty.content) == (504, b"")
         assert bench.small.calls == []
+
+
+def test_a_refusal_says_what_the_rule_says() -> None:
+    @with_faults(
+        Refused(first=1),
+        Refused(status=403, code="region_not_allowed", message="Not here."),
+    )
+    async def scene(bench: Bench) -> None:
+        invalid, region = await bench.create(), await bench.get()
+        assert (invalid.status_code, invalid.json()) == (
+            400,
+            {
+                "code": "parameter_invalid",
+                "message": "The request contains some invalid parameters.",
+            },
+        )
+        assert (region.status_code, region.json()) == (
+            403,
+            {"code": "region_not_allowed", "message": "Not here."},
+        )
+        assert bench.small.calls == []
+
+
+def test_a_create_without_credit_is_refused_in_the_documents_words() -> None:
+    @with_faults(UsageLimitExceeded())
+    async def scene(bench: Bench) -> None:
+        answer = await bench.create()
+        assert (answer.status_code, answer.json()) == (
+            422,
+            {
+                "code": "usage_limit_exceeded",
+                "message": "Not enough free credit. Please register a payment method or contact "
+                "sales@twelvelabs.io.",
+            },
+        )
+        assert (await bench.get()).status_code == 200
+        assert bench.small.calls == ["list"]
 
 
 def test_a_redirect_leads_elsewhere() -> None:
@@ -278,6 +320,40 @@ def test_a_slow_answer_comes_after_its_delay() -> None:
     async def scene(bench: Bench) -> None:
         assert (await bench.create()).status_code == 200
         assert bench.world.slept_s == [3]
+
+
+def test_an_upload_is_taken_in_after_its_delay() -> None:
+    small, world, order = SmallApp(), World(), list[str]()
+
+    async def send(message: Any) -> None:
+        order.append(message["type"])
+
+    async def receive() -> Any:
+        order.append(f"received after {sum(world.slept_s):g} s")
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {"type": "http", "method": "POST", "path": TASKS, "query_string": b"", "headers": []}
+    asyncio.run(faulty(small, world, (SlowUpload(delay_s=3),))(scope, receive, send))
+    assert order == ["received after 3 s", "http.response.start", "http.response.body"]
+    assert world.slept_s == [3]
+
+
+@pytest.mark.parametrize(
+    ("made", "shown"),
+    [
+        ("2024-09-26T10:29:19.968Z", "2024-09-26T10:29:19Z"),
+        ("2024-09-26T10:29:19Z", "2024-09-26T10:29:19Z"),
+    ],
+)
+def test_times_have_no_milliseconds(made: str, shown: str) -> None:
+    task = {"_id": "a", "created_at": made, "video_embedding": {"segments": []}}
+    answer = Answer(status=200, headers=(), body=json.dumps(task).encode())
+    page = answer.with_body(json.dumps({"data": [task, task]}).encode())
+
+    assert json.loads(spoiled(PlainTimes(), answer).body) == {**task, "created_at": shown}
+    assert [
+        each["created_at"] for each in json.loads(spoiled(PlainTimes(), page).body)["data"]
+    ] == [shown, shown]
 
 
 def test_an_answer_drips_byte_by_byte() -> None:

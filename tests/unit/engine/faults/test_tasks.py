@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from typing import Any
+
+import httpx
+
+from batchembed.engine.faults.app import FaultyApp
 from batchembed.engine.faults.plan import (
     AnswerLost,
     Failed,
+    FaultPlan,
     HiddenInListing,
     Lost,
     SlowReady,
     Stuck,
     UnknownStatus,
 )
-from tests.support.faulty import Bench, with_faults
+from tests.support.faulty import TASKS, Bench, SmallApp, with_faults
 
 
 def test_a_task_is_stuck_in_every_answer() -> None:
@@ -144,3 +152,40 @@ def test_metadata_alone_can_be_hidden() -> None:
             "x_kept": 1,
             "video_embedding": {},
         }
+
+
+def test_of_very_many_tasks_the_oldest_are_shown_as_they_are() -> None:
+    async def scene() -> None:
+        small = SmallApp()
+        app = FaultyApp(small.app, FaultPlan(rules=(Stuck(),)), most_tasks=2)
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            for _ in range(3):
+                await client.post(TASKS)
+            items = (await client.get(TASKS)).json()["data"]
+        assert [item["status"] for item in items] == ["processing", "processing", "ready"]
+
+    asyncio.run(scene())
+
+
+def test_a_listing_of_which_a_page_fails_is_that_failure() -> None:
+    small = SmallApp()
+
+    async def overloaded(scope: Any, receive: Any, send: Any) -> None:
+        """Every page but the first of ten is refused."""
+        if b"page_limit=50" not in scope["query_string"]:
+            await small.app(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        body = json.dumps({"code": "service_unavailable", "message": "Later."}).encode()
+        await send({"type": "http.response.body", "body": body})
+
+    async def scene() -> None:
+        app = FaultyApp(overloaded, FaultPlan(rules=(Stuck(),)))
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            await client.post(TASKS)
+            answer = await client.get(TASKS)
+        assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+
+    asyncio.run(scene())
