@@ -17,7 +17,7 @@ from batchembed.api import calls
 from batchembed.api.arguments import OMIT
 from batchembed.api.calls import Call
 from batchembed.api.convert import translating
-from batchembed.api.lanes import AsyncLane, AsyncSender, Lane, Terms, ThreadedLane
+from batchembed.api.lanes import AsyncLane, AsyncSender, Lane, ThreadedLane
 from batchembed.api.models import (
     TasksCreateResponse,
     TasksListResponse,
@@ -32,6 +32,7 @@ from batchembed.api.options import (
 )
 from batchembed.api.pager import AsyncPager
 from batchembed.api.retry import PollPolicy, RetryBudget, RetryPolicy, Sleep, poll, retrying
+from batchembed.api.sending import Terms
 from batchembed.api.uploads import CallersError, Progress, VideoFile
 from batchembed.api.waiting import Looks, is_done, pace
 from batchembed.errors import SubmissionUnknown

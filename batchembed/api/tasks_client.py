@@ -19,7 +19,7 @@ from batchembed.api import calls
 from batchembed.api.arguments import OMIT
 from batchembed.api.calls import Call
 from batchembed.api.convert import translating
-from batchembed.api.lanes import Lane, Terms
+from batchembed.api.lanes import Lane
 from batchembed.api.models import (
     TasksCreateResponse,
     TasksListResponse,
@@ -42,6 +42,7 @@ from batchembed.api.retry import (
     blocking_retrying,
     blocking_sleep,
 )
+from batchembed.api.sending import Terms
 from batchembed.api.uploads import CallersError, Progress, VideoFile
 from batchembed.api.waiting import Looks, is_done, pace
 

@@ -1,0 +1,182 @@
+"""What is sent over httpx, and what is looked at while it is: the same for every lane."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from batchembed.api.calls import Call
+from batchembed.api.convert import error_of
+from batchembed.api.models import FORM_EXTENSION
+from batchembed.api.options import (
+    CREATE_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    ApiKey,
+    check_base_url,
+    pairs,
+    request_headers,
+)
+from batchembed.api.uploads import Reader
+from batchembed.errors import AnswerError, AnswerTooLargeError, ApiTimeoutError, UsageError
+
+_CONNECT_TIMEOUT_S = 10.0
+_WRITE_TIMEOUT_S = 60.0
+#: A second coding would multiply what a small answer can unpack to.
+_CODINGS = frozenset({"", "identity", "gzip", "deflate"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What the lanes of a client share. Bad ones are `ArgumentError`."""
+
+    api_key: ApiKey | None
+    base_url: str
+    headers: Mapping[str, str] | None
+    timeout_s: float | None  #: of each connect, read or write; None: the API's own
+
+
+class AbandonedError(Exception):
+    """Ends a call that nobody waits for any more."""
+
+
+class Watch:
+    """Holds one call to its time and to the size of its answer; ends it from another thread."""
+
+    def __init__(self, call: Call[Any]) -> None:
+        self._call = call
+        self.limit_s = call.options.get("timeout_in_seconds")
+        self._began = time.monotonic()
+        self._abandoned = threading.Event()
+        self._socket: socket.socket | None = None
+
+    def going(self) -> None:
+        """Raises where the call is to end."""
+        if self._abandoned.is_set():
+            raise AbandonedError
+        if self.limit_s is not None and time.monotonic() - self._began > self.limit_s:
+            raise self.late()
+
+    def late(self) -> ApiTimeoutError:
+        """What a call is told that took too long."""
+        return ApiTimeoutError(f"no whole answer within {self.limit_s or 0:g} s")
+
+    def took(self, body: bytearray, chunk: bytes) -> None:
+        """Keep a chunk of the answer."""
+        step = self._call.options.get("chunk_size") or len(chunk) or 1
+        for at in range(0, len(chunk), step):
+            self.going()
+            body += chunk[at : at + step]
+            if len(body) > self._call.most_bytes:
+                raise AnswerTooLargeError(
+                    f"the answer is larger than {self._call.most_bytes:,} bytes"
+                )
+
+    def trace(self, event: str, info: dict[str, Any]) -> None:
+        """Told by httpcore of each step; of a new connection it keeps the socket."""
+        if event == "connection.connect_tcp.complete":
+            self._socket = info["return_value"].get_extra_info("socket")
+        self.going()
+
+    def abandon(self) -> None:
+        """End the call: it waits for nothing any more, whatever thread it is in."""
+        self._abandoned.set()
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it has ended by itself
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
+    """Of an httpx client, blocking or not."""
+    # The turn is what bounds creates: one that was given up may hold its connection for a moment.
+    limits = (
+        httpx.Limits(max_connections=None, max_keepalive_connections=0)
+        if creates
+        else httpx.Limits(max_connections=width, max_keepalive_connections=width)
+    )
+    return {
+        "base_url": check_base_url(terms.base_url) + "/",
+        "headers": {
+            **request_headers(terms.api_key, terms.headers),
+            "accept-encoding": "gzip, deflate",
+        },
+        "limits": limits,
+        "timeout": _timeout(terms.timeout_s, creates=creates),
+        "follow_redirects": False,  # the key would travel
+    }
+
+
+def _timeout(timeout_s: float | None, *, creates: bool) -> httpx.Timeout:
+    own = CREATE_TIMEOUT_S if creates else REQUEST_TIMEOUT_S
+    whole = own if timeout_s is None else timeout_s
+    return httpx.Timeout(
+        whole,
+        connect=min(whole, _CONNECT_TIMEOUT_S),
+        write=min(whole, _WRITE_TIMEOUT_S),
+        pool=None,
+    )
+
+
+def request(
+    http: httpx.Client | httpx.AsyncClient, terms: Terms, call: Call[Any], watch: Watch
+) -> httpx.Request:
+    """The request. Its multipart body is lazy: a transport that takes the form never reads it."""
+    creates = call.submitted is not None
+    each_s = [limit for limit in (watch.limit_s, terms.timeout_s) if limit is not None]
+    extensions: dict[str, Any] = {} if call.form is None else {FORM_EXTENSION: call.form}
+    if creates and isinstance(http, httpx.Client):
+        extensions["trace"] = watch.trace
+    return http.build_request(
+        call.method,
+        call.path,
+        params=[*call.query, *_pairs(call.options.get("additional_query_parameters"))],
+        headers={**call.headers, **dict(_pairs(call.options.get("additional_headers")))},
+        files=_parts(call, watch),
+        timeout=_timeout(min(each_s, default=None), creates=creates),
+        extensions=extensions,
+    )
+
+
+def _pairs(given: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    for name, value in (given or {}).items():
+        yield from pairs(name, value)
+
+
+def _parts(call: Call[Any], watch: Watch) -> list[tuple[str, Any]] | None:
+    """As parts of a form even where none is a file: the API takes nothing else."""
+    if call.form is None:
+        return None
+    parts: list[tuple[str, Any]] = [(name, (None, value)) for name, value in call.form.fields]
+    upload = call.form.upload
+    if upload is not None:
+        call.begin()
+        reader = Reader(upload, call.progress, watch.going)
+        content = (upload.filename, reader, upload.content_type, dict(upload.headers))
+        parts.append(("video_file", content))
+    return parts
+
+
+def require_open(http: httpx.Client | httpx.AsyncClient) -> None:
+    """Raises `UsageError` where the client is closed."""
+    if http.is_closed:
+        raise UsageError("the client is closed: make another")
+
+
+def require_readable(response: httpx.Response) -> None:
+    """Raises `AnswerError` where the body is packed as nobody asked."""
+    coding = response.headers.get("content-encoding", "").strip().lower()
+    if coding not in _CODINGS:
+        raise AnswerError(f"the answer is encoded as {coding[:40]!r}, which was not asked for")
+
+
+def accepted(response: httpx.Response, body: bytearray, api_key: ApiKey | None) -> bytearray:
+    """The body of an answer that says that all is well."""
+    if not response.is_success:
+        raise error_of(response.status_code, response.headers, bytes(body), api_key=api_key)
+    return body
