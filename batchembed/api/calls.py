@@ -1,4 +1,4 @@
-"""The calls of the API as values: what is sent, how large an answer may be, how it is read. Pure.
+"""The calls of the API as values: what is sent, how large an answer may be, how it is read.
 
 Both clients send the same calls; `convert.translating` says what their failures mean.
 """
@@ -100,6 +100,7 @@ def create(
         ArgumentError: an argument can't be right.
     """
     given_options = check_options(options)
+    key = _idempotency_key(idempotency_key, given_options)
     form = create_form(
         model_name=model_name,
         video_file=video_file,
@@ -108,7 +109,6 @@ def create(
         more=given_options.get("additional_body_parameters") or {},
     )
     unchanged = None if form.upload is None else Unchanged(form.upload)
-    key = _idempotency_key(idempotency_key, given_options)
 
     def read(body: bytearray) -> TasksCreateResponse:
         answer = wire.read(body, TasksCreateResponse)
