@@ -15,10 +15,8 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,11 +31,10 @@ from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
 from batchembed.engine.fetching.fetch import FetchRules
 from batchembed.media.probe import probe
-from tests.integration.test_serve_command import films_at
 from tests.support.engines import InstantPool, served_from_a_thread
 from tests.support.media import make_video
+from tests.support.serving import COMMAND, films_at, serving, until_ended
 
-COMMAND = str(Path(sys.executable).with_name("batchembed"))
 HEAD = b"POST /v1.3/embed/tasks HTTP/1.1\r\nHost: localhost\r\n"
 FORM = b"Content-Type: multipart/form-data; boundary=b\r\n"
 NEXT = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -53,30 +50,6 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_video(tmp_path_factory.mktemp("films") / "film.mp4", seconds=8.0, audio=True)
 
 
-@contextlib.contextmanager
-def serving(folder: Path, *options: str, **popen: Any) -> Iterator[tuple[Any, httpx.Client]]:
-    """A server in a process, and a client of it. A process that still runs is killed."""
-    process = subprocess.Popen(
-        [COMMAND, "serve", "--port", "0", "--workers", "1", *options],
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        **popen,
-    )
-    assert process.stderr is not None
-    try:
-        line = process.stderr.readline()
-        assert line.startswith("batchembed serves http://"), line + process.stderr.read()
-        with httpx.Client(base_url=line.split()[-1], timeout=10) as client:
-            yield process, client
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.stderr.close()
-        process.wait()
-
-
 def create(client: httpx.Client, film: Path, **headers: str) -> httpx.Response:
     return client.post(
         "/embed/tasks",
@@ -84,13 +57,6 @@ def create(client: httpx.Client, film: Path, **headers: str) -> httpx.Response:
         files={"video_file": ("a.mp4", film.read_bytes())},
         headers={name.replace("_", "-"): text for name, text in headers.items()},
     )
-
-
-def until_ended(client: httpx.Client, task_id: str) -> dict[str, Any]:
-    while True:
-        body: dict[str, Any] = client.get(f"/embed/tasks/{task_id}/status").json()
-        if body["status"] != "processing":
-            return body
 
 
 def health(client: httpx.Client) -> dict[str, Any]:
@@ -522,6 +488,7 @@ def test_a_damaged_result_is_never_a_defect(film: Path, tmp_path: Path) -> None:
 def test_faults_go_on_when_nobody_reads_their_notes_any_more(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text("rules: [{fault: unknown_fields}]\n")
     with serving(tmp_path, "--faults", "faults.yaml") as (process, client):
+        assert process.stderr is not None
         process.stderr.close()
         answer = client.get("/embed/tasks")
 
@@ -532,6 +499,7 @@ def test_faults_go_on_when_nobody_reads_their_notes_any_more(tmp_path: Path) -> 
 def test_faults_go_on_when_their_notes_are_left_unread(tmp_path: Path) -> None:
     (tmp_path / "faults.yaml").write_text("rules: [{fault: unknown_fields}]\n")
     with serving(tmp_path, "--faults", "faults.yaml") as (process, client):
+        assert process.stderr is not None
         fcntl.fcntl(process.stderr, fcntl.F_SETPIPE_SZ, 4096)
         client.timeout = httpx.Timeout(3)
         answers = {client.get("/embed/tasks").status_code for _ in range(400)}

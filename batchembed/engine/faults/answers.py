@@ -135,7 +135,7 @@ def instead(rule: InsteadRule, *, now: float) -> Answer:
         case ServerError():
             return made(rule.status)
         case _:
-            raise NotImplementedError(f"{rule.name} has no answer")
+            raise ValueError(f"{rule.name} has no answer of its own")
 
 
 def in_html(status: int) -> Answer:
