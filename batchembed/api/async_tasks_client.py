@@ -33,7 +33,7 @@ from batchembed.api.options import (
 from batchembed.api.pager import AsyncPager
 from batchembed.api.retry import PollPolicy, RetryBudget, RetryPolicy, Sleep, poll, retrying
 from batchembed.api.sending import Terms
-from batchembed.api.uploads import CallersError, Progress, VideoFile
+from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 from batchembed.errors import SubmissionUnknown
 
@@ -148,7 +148,10 @@ class AsyncTasksClient:
         async def look() -> TasksStatusResponse:
             answer = await self._once(looks.call())
             if callback is not None:
-                await _tell(callback, answer)
+                with callers_code():
+                    told = callback(answer)
+                    if inspect.isawaitable(told):
+                        await told
             return answer
 
         with looks.watching():
@@ -227,14 +230,3 @@ class AsyncTasksClient:
             raise cancelled from SubmissionUnknown(lost, submitted=call.submitted)
         self._budget.earn()
         return answer
-
-
-async def _tell(
-    callback: Callable[[TasksStatusResponse], Awaitable[None] | None], answer: TasksStatusResponse
-) -> None:
-    try:
-        told = callback(answer)
-        if inspect.isawaitable(told):
-            await told
-    except Exception as error:
-        raise CallersError(error) from error

@@ -43,7 +43,7 @@ from batchembed.api.retry import (
     blocking_sleep,
 )
 from batchembed.api.sending import Terms
-from batchembed.api.uploads import CallersError, Progress, VideoFile
+from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 
 T = TypeVar("T")
@@ -199,7 +199,8 @@ class TasksClient:
         def look() -> TasksStatusResponse:
             answer = self._once(looks.call())
             if callback is not None:
-                _tell(callback, answer)
+                with callers_code():
+                    callback(answer)
             return answer
 
         with looks.watching():
@@ -268,10 +269,3 @@ class TasksClient:
             answer = call.read(lane.send(call))
         self._budget.earn()
         return answer
-
-
-def _tell(callback: Callable[[TasksStatusResponse], None], answer: TasksStatusResponse) -> None:
-    try:
-        callback(answer)
-    except Exception as error:
-        raise CallersError(error) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import mimetypes
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, BinaryIO, TypeAlias, cast
 
@@ -36,6 +37,15 @@ class CallersError(Exception):
     def __init__(self, error: BaseException) -> None:
         self.error = error
         super().__init__(str(error))
+
+
+@contextlib.contextmanager
+def callers_code() -> Iterator[None]:
+    """Around code of the caller's: whatever it raises is not handled here, but carried out to it."""
+    try:
+        yield
+    except Exception as error:
+        raise CallersError(error) from error
 
 
 def as_upload(video_file: object) -> Upload:
@@ -148,13 +158,11 @@ class Reader:
         """
         self._going()
         left = _CHUNK_BYTES if self._size is None else min(_CHUNK_BYTES, self._size - self._sent)
-        try:
+        with callers_code():
             chunk = self._taken(left)
             self._sent += len(chunk)
             if chunk and self._progress is not None:
                 self._progress(self._sent, self._size)
-        except Exception as error:
-            raise CallersError(error) from error
         if len(chunk) > left or (left and not chunk and self._size is not None):
             raise VideoChangedError(self._upload.filename, None)
         return chunk

@@ -37,6 +37,7 @@ class _Moment(datetime):
 def _written(value: object) -> str:
     if isinstance(value, _Moment):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    # What msgspec asks of a hook for a type that it does not know.
     raise NotImplementedError(f"{type(value).__name__} has no place on the wire")
 
 
