@@ -64,6 +64,7 @@ class Profile:
     embedding_options: tuple[str, ...]
     audio_options: frozenset[str]  #: those that a video without sound lacks
     unit_length: bool  #: vectors are normalised
+    longest_video_sec: float | None = None  #: that it takes, where that is published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,6 +201,27 @@ class Polling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What the account allows; None where nothing is said. A create is what is counted."""
+
+    requests_per_minute: int | None
+    video_minutes_per_hour: float | None
+    video_minutes_per_day: float | None
+    max_inline_wait_s: float  #: a longer wait parks the run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What may be spent, per `run` or on the whole `dataset`; None where there is no limit."""
+
+    video_minutes: float | None
+    amount: float | None  #: of money, in `currency`
+    price_per_minute: float | None
+    currency: str
+    per: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """A manifest, validated and resolved: every default applied, every source listed.
 
@@ -216,5 +238,11 @@ class Manifest:
     on_limit_violation: str  #: `reject` or `submit`
     on_rejected: str  #: `fail` or `accept`
     on_removed: str  #: `keep` or `drop`
+    on_lost: str  #: a task that the service no longer has: `fail`, or `resubmit` once
+    on_unknown_submission: str  #: where no listing can be had: `wait`, `resubmit` or `fail`
     concurrency: Concurrency
     polling: Polling
+    settle_s: float  #: a task that no listing shows for so long after the doubt was never created
+    quota: Quota
+    budget: Budget
+    max_runtime_s: float | None  #: then the run drains

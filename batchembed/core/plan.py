@@ -31,16 +31,29 @@ class Collect:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """A create got no answer: look for its task in the service's listing."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
     """Nothing is owed, for this reason."""
 
     why: str
 
 
-Action: TypeAlias = Submit | Wait | Collect | Skip
+Action: TypeAlias = Submit | LookUp | Wait | Collect | Skip
 
 
-def decide(entry: Entry | None, *, idempotent: bool, retry_failed: bool = False) -> Action:
+def decide(
+    entry: Entry | None,
+    *,
+    idempotent: bool,
+    retry_failed: bool = False,
+    resubmit_lost: bool = False,
+) -> Action:
     """Say what a run owes a job.
 
     Args:
@@ -48,6 +61,7 @@ def decide(entry: Entry | None, *, idempotent: bool, retry_failed: bool = False)
         idempotent: the engine answers a repeated create of one attempt with the same task, so a
             create whose answer was lost is simply sent again.
         retry_failed: failed and lost jobs are tried again.
+        resubmit_lost: a job whose task was lost for the first time is tried again (`on_lost`).
     """
     if entry is None:
         return Submit(attempt=1)
@@ -57,7 +71,7 @@ def decide(entry: Entry | None, *, idempotent: bool, retry_failed: bool = False)
         case State.SUBMITTING | State.UNKNOWN:
             if idempotent:
                 return Submit(attempt=entry.attempt)
-            return Skip(why="its submission got no answer; whether a task exists is not known")
+            return LookUp(attempt=entry.attempt)
         case State.PROCESSING:
             return Wait(task_id=_task(entry))
         case State.READY:
@@ -67,7 +81,8 @@ def decide(entry: Entry | None, *, idempotent: bool, retry_failed: bool = False)
         case State.COMMITTED:
             return Skip(why="committed")
         case State.FAILED | State.LOST:
-            if retry_failed:
+            lost_once = entry.state is State.LOST and entry.losses <= 1
+            if retry_failed or (resubmit_lost and lost_once):
                 return Submit(attempt=entry.attempt + 1)
             return Skip(why=f"{entry.state} before; `--retry failed` tries it again")
         case unreachable:

@@ -10,8 +10,19 @@ from batchembed.errors import ExitCode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """Why a run submits nothing more for now, and when to come back; None: nobody can say."""
+
+    why: str
+    until: float | None  #: seconds since 1970
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """A run at its end. Times in seconds."""
+    """A run at its end. Times in seconds, moments in seconds since 1970."""
+
+    run_id: str
+    began_at: float
 
     manifest: str
     name: str
@@ -24,7 +35,13 @@ class RunReport:
     rows: int  #: in the dataset
     kept: tuple[str, ...]  #: video ids whose rows stay although the manifest no longer names them
     submitted: int  #: tasks created by this run
+    submitted_sec: float  #: of video in them, as far as it is known
+    adopted: int  #: tasks found again in the service's listing
     collected_sec: float  #: of video, whose segments this run retrieved
+    cost: float | None  #: of what was submitted, at the manifest's price; an estimate
+    currency: str
+    requests: tuple[tuple[str, int], ...]  #: sent, by kind: create, status, list, retrieve
+    parked: Parked | None
     wall_s: float
     videos: tuple[VideoOutcome, ...]
     warnings: tuple[str, ...]

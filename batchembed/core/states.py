@@ -41,7 +41,7 @@ class State(enum.StrEnum):
 MOVES: dict[State, frozenset[State]] = {
     State.PLANNED: frozenset({State.SUBMITTING}),
     State.SUBMITTING: frozenset({State.PROCESSING, State.UNKNOWN, State.FAILED, State.PLANNED}),
-    State.UNKNOWN: frozenset({State.PROCESSING, State.PLANNED}),
+    State.UNKNOWN: frozenset({State.PROCESSING, State.PLANNED, State.FAILED}),
     State.PROCESSING: frozenset({State.READY, State.FAILED, State.LOST}),
     State.READY: frozenset({State.STAGED, State.LOST, State.FAILED}),
     State.STAGED: frozenset({State.COMMITTED, State.READY}),
@@ -73,8 +73,24 @@ class Staged:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What a create asks: enough to find its task in a listing, and to check what comes of it.
+
+    `url_digest` is the sha256 of the URL without its signature; None for a file, whose upload's
+    name says which it is. `start_ms` and `end_ms` are the window's; None where it is not known.
+    """
+
+    model_name: str
+    video_clip_length: float
+    video_embedding_scope: tuple[str, ...]
+    url_digest: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One row of the ledger."""
+    """One row of the ledger. Moments are in seconds since 1970."""
 
     job_key: JobKey
     state: State
@@ -84,7 +100,14 @@ class Entry:
     commit: int | None = None
     reason: Reason | None = None
     warnings: tuple[Reason, ...] = ()  #: what the service or a check found odd in its rows
-    submitted_at: float | None = None  #: seconds since the epoch
+    intent: Intent | None = None  #: of the attempt
+    intended_at: float | None = None  #: the intent was made
+    unknown_since: float | None = (
+        None  #: a crash or a lost answer was noticed; written once a doubt
+    )
+    submitted_at: float | None = None  #: the task was created
+    adopted: bool = False  #: the task was found in a listing
+    losses: int = 0  #: how many of its tasks the service has lost
     updated_at: float = 0.0
 
     def __post_init__(self) -> None:

@@ -39,13 +39,16 @@ def profile(name: str) -> Profile:
     Raises:
         FileNotFoundError: it has no profile.
     """
-    model = resources.schema(f"limits/{name}")["x-model"]
+    schema = resources.schema(f"limits/{name}")
+    model = schema["x-model"]
+    durations = schema["$defs"]["video"].get("properties", {}).get("duration_sec", {})
     return Profile(
         name=name,
         dimension=model["dimension"],
         embedding_options=tuple(model["embedding_options"]),
         audio_options=frozenset(model["audio_options"]),
         unit_length=model["unit_length"],
+        longest_video_sec=durations.get("maximum"),
     )
 
 

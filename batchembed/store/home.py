@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchembed.errors import StorageError
+from batchembed.store.filesystem import require_local
 
 _README = """\
 This folder belongs to batchembed. It is not a cache.
@@ -54,7 +55,7 @@ def make_home(home: Home) -> None:
     """Make the folders, and say in them whose they are.
 
     Raises:
-        StorageError: they can't be made.
+        StorageError: they can't be made, or would be on a network file system.
     """
     root = home.path.parent
     try:
@@ -63,6 +64,7 @@ def make_home(home: Home) -> None:
         for name, text in ((".gitignore", "*\n"), ("README", _README)):
             if not (root / name).exists():
                 (root / name).write_text(text, encoding="utf-8")
+        require_local(home.path)
     except OSError as error:
         raise StorageError(
             f"the state folder {home.path} can't be made: {error.strerror}; "

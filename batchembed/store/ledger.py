@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId
+from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
-from batchembed.core.states import Entry, Staged, State, require_allowed
+from batchembed.core.quota import Charge
+from batchembed.core.states import Entry, Intent, Staged, State, require_allowed
 from batchembed.errors import LedgerError
 from batchembed.store.queries import migrations, queries
 
@@ -29,6 +30,24 @@ class KnownFile(msgspec.Struct, frozen=True, kw_only=True):
     identity: FileIdentity
     facts: Facts | Reason
     sha256: str | None = None
+
+
+class LedgerMove(msgspec.Struct, frozen=True, kw_only=True):
+    """One move of a job, as it was made."""
+
+    at: float  #: seconds since 1970
+    run_id: str
+    state: State
+    attempt: int
+    task_id: TaskId | None
+    reason: Reason | None
+
+
+class Block(msgspec.Struct, frozen=True, kw_only=True):
+    """Until when the service takes no creates, as it said."""
+
+    until: float  #: seconds since 1970
+    why: str
 
 
 class Ledger(Protocol):
@@ -50,6 +69,50 @@ class Ledger(Protocol):
         """
         ...
 
+    def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
+        """Every move of a job, in order."""
+        ...
+
+    def task_ids(self) -> frozenset[TaskId]:
+        """Every task that any job has or had."""
+        ...
+
+    def charge(self, key: JobKey, attempt: int, charge: Charge) -> None:
+        """Keep what a create may cost."""
+        ...
+
+    def withdraw(self, key: JobKey, attempt: int) -> None:
+        """Forget the charge of a create that made no task."""
+        ...
+
+    def settle(self, key: JobKey, attempt: int, video_sec: float) -> None:
+        """Say how long the video of a charge was."""
+        ...
+
+    def charges(self) -> tuple[Charge, ...]:
+        """Every charge, the oldest first."""
+        ...
+
+    def block(self) -> Block | None:
+        """Until when the service takes no creates, where it said so."""
+        ...
+
+    def set_block(self, block: Block | None) -> None:
+        """Keep, or forget, until when the service takes no creates."""
+        ...
+
+    def name(self, video_id: VideoId, key: JobKey, *, source: str, now: float) -> None:
+        """Keep that a video is this job."""
+        ...
+
+    def jobs_of(self, video_id: VideoId) -> tuple[JobKey, ...]:
+        """The jobs that a video has been, the oldest first."""
+        ...
+
+    def names(self) -> dict[JobKey, VideoId]:
+        """A video of each job, for messages."""
+        ...
+
     def files(self) -> dict[str, KnownFile]:
         """Every remembered file, by path."""
         ...
@@ -62,21 +125,25 @@ class Ledger(Protocol):
 class SqliteLedger:
     """A ledger in one SQLite file. To be used by one thread; a batch is one transaction."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, run_id: str = "") -> None:
         """Open the ledger, making it where there is none.
 
         Raises:
             LedgerError: it can't be used: damaged, not writable, or of a newer version.
         """
         self._path = path
+        self._run_id = run_id
         try:
             if read_only:
                 self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
                 self._require_version(self._version())
+                if self._version() < len(migrations()):
+                    self._look_at_a_copy()
             else:
                 self._db = sqlite3.connect(path, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode = TRUNCATE")
                 self._db.execute("PRAGMA synchronous = EXTRA")
+                self._require_whole()
                 self._migrate()
         except sqlite3.Error as error:
             raise self._unusable(error) from error
@@ -93,14 +160,38 @@ class SqliteLedger:
                 f"{newest}: upgrade batchembed"
             )
 
+    def _require_whole(self) -> None:
+        found: str = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._unusable(sqlite3.DatabaseError(found))
+
     def _migrate(self) -> None:
         version = self._version()
         self._require_version(version)
+        if 0 < version < len(migrations()):
+            self._keep_copy(version)
+        self._run_migrations(version)
+
+    def _run_migrations(self, version: int) -> None:
         for number, script in enumerate(migrations()[version:], start=version + 1):
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID};"
                 f" PRAGMA user_version = {number}; COMMIT;"
             )
+
+    def _look_at_a_copy(self) -> None:
+        """Read the ledger of an earlier version without a change to its file."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._db.backup(copy)
+        self._db.close()
+        self._db = copy
+        self._run_migrations(self._version())
+
+    def _keep_copy(self, version: int) -> None:
+        """Keep the ledger as the earlier version had it."""
+        copy = self._path.with_name(f"{self._path.stem}.v{version}.sqlite")
+        copy.unlink(missing_ok=True)
+        self._db.execute("VACUUM INTO ?", (str(copy),))
 
     def _unusable(self, error: sqlite3.Error) -> LedgerError:
         return LedgerError(
@@ -143,11 +234,86 @@ class SqliteLedger:
             "commit_number": entry.commit,
             "reason": _json(entry.reason),
             "warnings": _json(entry.warnings),
+            "intent": _json(entry.intent),
+            "intended_at": entry.intended_at,
+            "unknown_since": entry.unknown_since,
             "submitted_at": entry.submitted_at,
+            "adopted": entry.adopted,
+            "losses": entry.losses,
             "updated_at": entry.updated_at,
             "old_state": old,
+            "run_id": self._run_id,
         }
-        return self._db.execute(queries()["move_entry"], values).rowcount == 1
+        if self._db.execute(queries()["move_entry"], values).rowcount != 1:
+            return False
+        self._db.execute(queries()["keep_move"], values)
+        return True
+
+    def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
+        """Every move of a job, in order."""
+        with self._reading():
+            rows = self._db.execute(queries()["moves_of"], {"job_key": key})
+            return tuple(map(_move, rows))
+
+    def task_ids(self) -> frozenset[TaskId]:
+        """Every task that any job has or had."""
+        with self._reading():
+            return frozenset(TaskId(row[0]) for row in self._db.execute(queries()["all_task_ids"]))
+
+    def charge(self, key: JobKey, attempt: int, charge: Charge) -> None:
+        """Keep what a create may cost."""
+        self._db.execute(
+            queries()["charge"],
+            {"job_key": key, "attempt": attempt, "at": charge.at, "video_sec": charge.video_sec},
+        )
+
+    def withdraw(self, key: JobKey, attempt: int) -> None:
+        """Forget the charge of a create that made no task."""
+        self._db.execute(queries()["withdraw"], {"job_key": key, "attempt": attempt})
+
+    def settle(self, key: JobKey, attempt: int, video_sec: float) -> None:
+        """Say how long the video of a charge was."""
+        self._db.execute(
+            queries()["settle"], {"job_key": key, "attempt": attempt, "video_sec": video_sec}
+        )
+
+    def charges(self) -> tuple[Charge, ...]:
+        """Every charge, the oldest first."""
+        with self._reading():
+            rows = self._db.execute(queries()["all_charges"])
+            return tuple(Charge(at=at, video_sec=video_sec) for at, video_sec in rows)
+
+    def block(self) -> Block | None:
+        """Until when the service takes no creates, where it said so."""
+        with self._reading():
+            row = self._db.execute(queries()["get_block"]).fetchone()
+            return None if row is None else Block(until=row[0], why=row[1])
+
+    def set_block(self, block: Block | None) -> None:
+        """Keep, or forget, until when the service takes no creates."""
+        if block is None:
+            self._db.execute(queries()["clear_block"])
+        else:
+            self._db.execute(queries()["set_block"], {"until": block.until, "why": block.why})
+
+    def name(self, video_id: VideoId, key: JobKey, *, source: str, now: float) -> None:
+        """Keep that a video is this job."""
+        self._db.execute(
+            queries()["name_video"],
+            {"video_id": video_id, "job_key": key, "source": source, "at": now},
+        )
+
+    def jobs_of(self, video_id: VideoId) -> tuple[JobKey, ...]:
+        """The jobs that a video has been, the oldest first."""
+        with self._reading():
+            rows = self._db.execute(queries()["jobs_of_video"], {"video_id": video_id})
+            return tuple(JobKey(row[0]) for row in rows)
+
+    def names(self) -> dict[JobKey, VideoId]:
+        """A video of each job, for messages."""
+        with self._reading():
+            rows = self._db.execute(queries()["video_of_job"])
+            return {JobKey(key): VideoId(video_id) for key, video_id in rows}
 
     def files(self) -> dict[str, KnownFile]:
         """Every remembered file, by path."""
@@ -197,7 +363,8 @@ def _json(value: object) -> str | None:
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    key, state, attempt, task_id, staged, commit, reason, warnings, submitted_at, updated_at = row
+    key, state, attempt, task_id, staged, commit, reason, warnings, *rest = row
+    intent, intended_at, unknown_since, submitted_at, adopted, losses, updated_at = rest
     return Entry(
         job_key=JobKey(key),
         state=State(state),
@@ -207,8 +374,25 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         commit=commit,
         reason=None if reason is None else msgspec.json.decode(reason, type=Reason),
         warnings=msgspec.json.decode(warnings, type=tuple[Reason, ...]),
+        intent=None if intent is None else msgspec.json.decode(intent, type=Intent),
+        intended_at=intended_at,
+        unknown_since=unknown_since,
         submitted_at=submitted_at,
+        adopted=bool(adopted),
+        losses=losses,
         updated_at=updated_at,
+    )
+
+
+def _move(row: tuple[Any, ...]) -> LedgerMove:
+    at, run_id, state, attempt, task_id, reason = row
+    return LedgerMove(
+        at=at,
+        run_id=run_id,
+        state=State(state),
+        attempt=attempt,
+        task_id=None if task_id is None else TaskId(task_id),
+        reason=None if reason is None else msgspec.json.decode(reason, type=Reason),
     )
 
 

@@ -25,8 +25,9 @@ T = TypeVar("T")
 class LedgerThread:
     """Opens a ledger and serves it. Use it as an async context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, run_id: str = "") -> None:
         self._path = path
+        self._run_id = run_id
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
         self._lock = (
             threading.Lock()
@@ -66,7 +67,7 @@ class LedgerThread:
 
     def _serve(self) -> None:
         try:
-            ledger = SqliteLedger(self._path)
+            ledger = SqliteLedger(self._path, run_id=self._run_id)
         except LedgerError as error:
             self._opened.set_exception(error)
             return

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import httpx
 
-from batchembed.core.model import JobKey
+from batchembed.core.model import JobKey, TaskId, VideoId
+from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, State, require_allowed
-from batchembed.store.ledger import KnownFile
+from batchembed.store.ledger import Block, KnownFile, Ledger, LedgerMove
 
+T = TypeVar("T")
 Answer = httpx.Response | httpx.HTTPError
 
 
@@ -49,12 +52,49 @@ class FakeSleep:
         self.slept.append(seconds)
 
 
+class FakeClock:
+    """Time that a test moves, or a sleep: both clocks of the world, which begin apart."""
+
+    def __init__(self, now: float = 1_762_553_467.0) -> None:
+        self.now = now
+        self.elapsed = 0.0
+        self.slept: list[float] = []
+
+    def clock(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.pass_(seconds)
+
+    def pass_(self, seconds: float) -> None:
+        self.now += seconds
+        self.elapsed += seconds
+
+
+class MemoryCalls:
+    """A ledger without a file, as a run asks it."""
+
+    def __init__(self) -> None:
+        self.ledger = MemoryLedger()
+
+    async def do(self, call: Callable[[Ledger], T]) -> T:
+        return call(self.ledger)
+
+
 class MemoryLedger:
     """A ledger without a file."""
 
     def __init__(self) -> None:
         self._entries: dict[JobKey, Entry] = {}
         self._files: dict[str, KnownFile] = {}
+        self._moves: list[tuple[JobKey, LedgerMove]] = []
+        self._charges: dict[tuple[JobKey, int], Charge] = {}
+        self._block: Block | None = None
+        self._names: dict[tuple[VideoId, JobKey], float] = {}
 
     def entries(self) -> dict[JobKey, Entry]:
         return dict(self._entries)
@@ -70,7 +110,55 @@ class MemoryLedger:
         if before is None or before.state is not old or before.attempt > entry.attempt:
             return False
         self._entries[entry.job_key] = entry
+        made = LedgerMove(
+            at=entry.updated_at,
+            run_id="",
+            state=entry.state,
+            attempt=entry.attempt,
+            task_id=entry.task_id,
+            reason=entry.reason,
+        )
+        self._moves.append((entry.job_key, made))
         return True
+
+    def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
+        return tuple(move for of, move in self._moves if of == key)
+
+    def task_ids(self) -> frozenset[TaskId]:
+        return frozenset(move.task_id for _, move in self._moves if move.task_id is not None)
+
+    def charge(self, key: JobKey, attempt: int, charge: Charge) -> None:
+        self._charges[key, attempt] = charge
+
+    def withdraw(self, key: JobKey, attempt: int) -> None:
+        self._charges.pop((key, attempt), None)
+
+    def settle(self, key: JobKey, attempt: int, video_sec: float) -> None:
+        charge = self._charges.get((key, attempt))
+        if charge is not None:
+            self._charges[key, attempt] = Charge(at=charge.at, video_sec=video_sec)
+
+    def charges(self) -> tuple[Charge, ...]:
+        return tuple(sorted(self._charges.values(), key=lambda charge: charge.at))
+
+    def block(self) -> Block | None:
+        return self._block
+
+    def set_block(self, block: Block | None) -> None:
+        self._block = block
+
+    def name(self, video_id: VideoId, key: JobKey, *, source: str, now: float) -> None:
+        self._names.setdefault((video_id, key), now)
+
+    def jobs_of(self, video_id: VideoId) -> tuple[JobKey, ...]:
+        found = [(at, key) for (of, key), at in self._names.items() if of == video_id]
+        return tuple(key for _, key in sorted(found))
+
+    def names(self) -> dict[JobKey, VideoId]:
+        named: dict[JobKey, VideoId] = {}
+        for video_id, key in sorted(self._names):
+            named.setdefault(key, video_id)
+        return named
 
     def files(self) -> dict[str, KnownFile]:
         return dict(self._files)

@@ -1,6 +1,7 @@
 -- name: all_entries
 SELECT job_key, state, attempt, task_id, staged, commit_number, reason, warnings,
-    submitted_at, updated_at
+    intent, intended_at, unknown_since, submitted_at, adopted, losses,
+    updated_at
 FROM entries;
 
 -- name: add_entry
@@ -10,9 +11,53 @@ ON CONFLICT (job_key) DO NOTHING;
 -- name: move_entry
 UPDATE entries
 SET state = :state, attempt = :attempt, task_id = :task_id, staged = :staged,
-    commit_number = :commit_number, reason = :reason, warnings = :warnings, submitted_at = :submitted_at,
-    updated_at = :updated_at
+    commit_number = :commit_number, reason = :reason, warnings = :warnings, intent = :intent,
+    intended_at = :intended_at, unknown_since = :unknown_since, submitted_at = :submitted_at,
+    adopted = :adopted, losses = :losses, updated_at = :updated_at
 WHERE job_key = :job_key AND state = :old_state AND attempt <= :attempt;
+
+-- name: keep_move
+INSERT INTO moves (job_key, at, run_id, state, attempt, task_id, reason)
+VALUES (:job_key, :updated_at, :run_id, :state, :attempt, :task_id, :reason);
+
+-- name: moves_of
+SELECT at, run_id, state, attempt, task_id, reason FROM moves WHERE job_key = :job_key ORDER BY number;
+
+-- name: all_task_ids
+SELECT task_id FROM moves WHERE task_id IS NOT NULL UNION SELECT task_id FROM entries WHERE task_id IS NOT NULL;
+
+-- name: charge
+INSERT INTO charges (job_key, attempt, at, video_sec) VALUES (:job_key, :attempt, :at, :video_sec)
+ON CONFLICT (job_key, attempt) DO UPDATE SET at = excluded.at, video_sec = excluded.video_sec;
+
+-- name: withdraw
+DELETE FROM charges WHERE job_key = :job_key AND attempt = :attempt;
+
+-- name: settle
+UPDATE charges SET video_sec = :video_sec WHERE job_key = :job_key AND attempt = :attempt;
+
+-- name: all_charges
+SELECT at, video_sec FROM charges ORDER BY at;
+
+-- name: name_video
+INSERT INTO videos (video_id, job_key, source, at) VALUES (:video_id, :job_key, :source, :at)
+ON CONFLICT (video_id, job_key) DO NOTHING;
+
+-- name: jobs_of_video
+SELECT job_key FROM videos WHERE video_id = :video_id ORDER BY at, job_key;
+
+-- name: video_of_job
+SELECT job_key, min(video_id) FROM videos GROUP BY job_key;
+
+-- name: set_block
+INSERT INTO block (one, until, why) VALUES (1, :until, :why)
+ON CONFLICT (one) DO UPDATE SET until = excluded.until, why = excluded.why;
+
+-- name: clear_block
+DELETE FROM block;
+
+-- name: get_block
+SELECT until, why FROM block;
 
 -- name: all_files
 SELECT path, dev, inode, size_bytes, mtime_ns, ctime_ns, sha256, facts FROM files;

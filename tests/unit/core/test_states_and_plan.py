@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.outcome import Outcome, exit_code, outcome_of
-from batchembed.core.plan import Action, Collect, Skip, Submit, Wait, decide
+from batchembed.core.plan import Action, Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.states import MOVES, Entry, Staged, State, require_allowed
 from batchembed.errors import ExitCode
 
@@ -88,7 +89,17 @@ def test_a_lost_answer_is_sent_again_only_where_that_is_the_same_task(state: Sta
     entry = an_entry(state, attempt=2)
 
     assert decide(entry, idempotent=True) == Submit(attempt=2)
-    assert isinstance(decide(entry, idempotent=False), Skip)
+    assert decide(entry, idempotent=False) == LookUp(attempt=2)
+
+
+def test_a_lost_task_is_sent_again_once_where_the_manifest_says_so() -> None:
+    lost = replace(an_entry(State.LOST), losses=1)
+    again = replace(lost, losses=2)
+
+    assert isinstance(decide(lost, idempotent=False), Skip)
+    assert decide(lost, idempotent=False, resubmit_lost=True) == Submit(attempt=2)
+    assert isinstance(decide(again, idempotent=False, resubmit_lost=True), Skip)
+    assert decide(again, idempotent=False, retry_failed=True) == Submit(attempt=2)
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.LOST])

@@ -1,0 +1,153 @@
+"""Which listed task came of a create whose answer was lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from batchembed.core.keys import upload_name
+from batchembed.core.model import JobKey, TaskId
+from batchembed.core.reconcile import (
+    Ambiguous,
+    Found,
+    Listed,
+    Listing,
+    Unseen,
+    agree_in_listings,
+    gap_s,
+    judge,
+)
+from batchembed.core.states import Entry, Intent, State
+
+DATASET = "d" * 32
+KEY = JobKey("a" * 64)
+AT = 1_000_000.0
+OF_A_FILE = Intent(
+    model_name="local-v1", video_clip_length=6.0, video_embedding_scope=("clip",), start_ms=0
+)
+OF_A_URL = replace(OF_A_FILE, url_digest="u" * 64)
+
+
+def in_doubt(intent: Intent = OF_A_FILE, *, attempt: int = 1) -> Entry:
+    return Entry(job_key=KEY, state=State.UNKNOWN, attempt=attempt, intent=intent, intended_at=AT)
+
+
+def task(number: int = 1, **parts: object) -> Listed:
+    told = Listed(
+        task_id=TaskId(f"t{number}"),
+        status="processing",
+        model_name="local-v1",
+        created_at=AT + number,
+        input_filename=None,
+        url_digest=None,
+        video_clip_length=6.0,
+        video_embedding_scope=("clip",),
+    )
+    return replace(told, **parts)  # type: ignore[arg-type]
+
+
+def upload(number: int = 1, *, attempt: int = 1, suffix: str = ".mp4", **parts: object) -> Listed:
+    name = upload_name(DATASET, KEY, attempt, suffix)
+    return task(number, **{"input_filename": name, **parts})
+
+
+def verdict(*tasks: Listed, entry: Entry | None = None, claimed: set[str] | None = None) -> object:
+    listing = Listing(tasks=tasks, skew_s=0.0, complete=True)
+    taken = frozenset(TaskId(each) for each in claimed or ())
+    return judge(entry or in_doubt(), listing, dataset_id=DATASET, claimed=taken)
+
+
+@pytest.mark.parametrize("suffix", ["", ".mp4", ".mkv"])
+def test_an_upload_is_found_by_its_name(suffix: str) -> None:
+    ours = upload(2, suffix=suffix)
+
+    assert verdict(task(1, input_filename="bridge.mp4"), ours) == Found(task=ours)
+
+
+def test_an_upload_is_found_whatever_the_clocks_say() -> None:
+    ours = upload(created_at=AT - 90_000)
+
+    assert verdict(ours) == Found(task=ours)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        upload(attempt=2),
+        upload(attempt=11),
+        upload(input_filename=upload_name("e" * 32, KEY, 1, ".mp4")),
+        upload(input_filename=upload_name(DATASET, JobKey("b" * 64), 1, ".mp4")),
+        upload(input_filename="x" + upload_name(DATASET, KEY, 1, ".mp4")),
+        task(url_digest="u" * 64),
+    ],
+)
+def test_anothers_task_is_not_taken(other: Listed) -> None:
+    assert verdict(other) == Unseen()
+
+
+def test_a_task_that_an_entry_has_is_not_taken() -> None:
+    assert verdict(upload(1), claimed={"t1"}) == Unseen()
+
+
+def test_of_several_of_one_upload_the_oldest_that_did_not_fail_is_taken() -> None:
+    failed, first, second = upload(1, status="failed"), upload(2), upload(3)
+
+    assert verdict(second, first, failed) == Found(task=first, others=(TaskId("t3"), TaskId("t1")))
+
+
+def test_a_task_that_says_nothing_of_itself_may_be_it() -> None:
+    assert verdict(task(1), task(2, model_name="marengo3.0")) == Unseen(hidden=(TaskId("t1"),))
+
+
+def test_a_nameless_task_from_long_before_is_not_it() -> None:
+    assert verdict(task(created_at=AT - 3_600)) == Unseen()
+
+
+def test_clocks_that_differ_are_allowed_for() -> None:
+    listing = Listing(tasks=(task(created_at=AT - 3_600),), skew_s=-3_600.0, complete=True)
+
+    found = judge(in_doubt(), listing, dataset_id=DATASET, claimed=frozenset())
+
+    assert found == Unseen(hidden=(TaskId("t1"),))
+
+
+def a_url(number: int = 1, **parts: object) -> Listed:
+    return task(number, **{"url_digest": "u" * 64, **parts})
+
+
+def test_the_one_task_of_a_url_is_taken() -> None:
+    assert verdict(a_url(), task(2, url_digest="v" * 64), entry=in_doubt(OF_A_URL)) == Found(
+        task=a_url()
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        a_url(model_name="marengo3.0"),
+        a_url(video_clip_length=5.0),
+        a_url(video_embedding_scope=("clip", "video")),
+        a_url(created_at=AT - 3_600),
+        a_url(url_digest="v" * 64),
+    ],
+)
+def test_a_task_of_a_url_that_was_asked_otherwise_is_not_taken(other: Listed) -> None:
+    assert verdict(other, entry=in_doubt(OF_A_URL)) == Unseen()
+
+
+def test_between_two_tasks_of_a_url_nobody_can_say() -> None:
+    found = verdict(a_url(1), a_url(2), entry=in_doubt(OF_A_URL))
+
+    assert found == Ambiguous(tasks=(TaskId("t1"), TaskId("t2")))
+
+
+def test_jobs_of_one_url_that_differ_in_their_window_alone_agree_in_listings() -> None:
+    assert agree_in_listings(OF_A_URL, replace(OF_A_URL, start_ms=1_000, end_ms=9_000))
+    assert not agree_in_listings(OF_A_URL, replace(OF_A_URL, video_clip_length=5.0))
+    assert not agree_in_listings(OF_A_FILE, OF_A_FILE)
+
+
+def test_listings_are_as_far_apart_as_the_settle_time_asks() -> None:
+    assert gap_s(300.0) == 60.0
+    assert 0.0 < gap_s(0.0) <= 1.0
