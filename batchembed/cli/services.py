@@ -7,7 +7,9 @@ import importlib.util
 from collections.abc import AsyncIterator, Mapping
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.observe import Observer
 from batchembed.api.options import API_KEY_VARIABLES, DEFAULT_BASE_URL, ApiKey
+from batchembed.api.retry import RetryPolicy
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.errors import UsageError
 from batchembed.runner.carry import Service
@@ -41,9 +43,9 @@ def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None
 
 @contextlib.asynccontextmanager
 async def open_service(
-    manifest: Manifest, home: Home, api_key: ApiKey | None
+    manifest: Manifest, home: Home, api_key: ApiKey | None, observer: Observer
 ) -> AsyncIterator[Service]:
-    """The manifest's service, open for the length of a run."""
+    """The manifest's service, open for the length of a run; the observer is told of its requests."""
     concurrency = manifest.concurrency
     if manifest.engine.kind is EngineKind.TWELVELABS:
         async with AsyncTasksClient(
@@ -51,6 +53,8 @@ async def open_service(
             base_url=manifest.engine.base_url or DEFAULT_BASE_URL,
             uploads=concurrency.uploads,
             requests=concurrency.requests,
+            retry=RetryPolicy(repeat_limited_creates=False),
+            observer=observer,
         ) as client:
             yield Service(client=client, idempotent=False)
         return
@@ -64,6 +68,7 @@ async def open_service(
             transport=InProcessTransport(engine),
             uploads=concurrency.uploads,
             requests=concurrency.requests,
+            observer=observer,
         ) as client,
     ):
         yield Service(client=client, idempotent=True)

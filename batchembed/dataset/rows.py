@@ -34,6 +34,12 @@ class CheckedRows:
         return size
 
     @property
+    def end_sec(self) -> float:
+        """The end of the last segment, in seconds of the source."""
+        last: float = pc.max(self.table["end_offset_sec"]).as_py()
+        return last
+
+    @property
     def rows(self) -> tuple[tuple[str, int], ...]:
         """(embedding_option, rows), in order of option."""
         options = cast("list[str]", self.table["embedding_option"].to_pylist())

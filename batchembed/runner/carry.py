@@ -1,60 +1,42 @@
-"""One job's way: submitted, waited for, retrieved, checked, staged. Each step is durable first."""
+"""One job's way through a run: what it is owed, done, until nothing more is."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import TypeVar, assert_never
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
 
-from batchembed.api import wire
 from batchembed.api.async_tasks_client import AsyncTasksClient
-from batchembed.api.models import TaskError, TasksStatusResponse, Upload
-from batchembed.api.retry import PollPolicy
-from batchembed.core.keys import idempotency_key, upload_name
-from batchembed.core.model import (
-    FileIdentity,
-    FileSource,
-    Job,
-    JobKey,
-    Polling,
-    Profile,
-    TaskId,
-    UrlSource,
-)
-from batchembed.core.plan import Collect, Skip, Submit, Wait, decide
+from batchembed.api.models import TaskError, TasksStatusResponse
+from batchembed.api.retry import PollPolicy, Sleep
+from batchembed.core.expectation import Expectation
+from batchembed.core.failures import is_retried
+from batchembed.core.model import FileIdentity, Job, JobKey, Polling, TaskId, VideoId
+from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.problems import Reason
+from batchembed.core.reconcile import agree_in_listings
 from batchembed.core.redact import redacted
-from batchembed.core.segments import window
-from batchembed.core.states import Entry, State
-from batchembed.dataset.staging import BrokenAnswerError, check_rows, write_staged
+from batchembed.core.states import Entry, Intent, State
 from batchembed.errors import (
+    AnswerError,
     ApiConnectionError,
-    ApiError,
     ApiTimeoutError,
-    AuthenticationError,
-    BatchembedError,
     NotFoundError,
+    NotSentError,
     RateLimitError,
-    StorageError,
-    SubmissionUnknown,
-    UsageLimitError,
-    VideoChangedError,
+    ServerError,
 )
-from batchembed.media.identity import identify
-from batchembed.store.ledger import Ledger
-from batchembed.store.ledger_thread import LedgerThread
+from batchembed.runner.book import Book
+from batchembed.runner.collect import Collector
+from batchembed.runner.desk import StatusDesk
+from batchembed.runner.reconcile import Reconciler
+from batchembed.runner.stopping import StoppedError, unless_stopped
+from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
 
-T = TypeVar("T")
-
-#: Errors of a create that are not this video's: the run ends, and the job stays planned.
-_RUN_LEVEL = (ApiConnectionError, AuthenticationError, RateLimitError, UsageLimitError)
-
-
-class StoppedError(Exception):
-    """The run is draining: this job is left where it is."""
+#: How often a task must be said not to exist before it is lost.
+_SIGHTINGS = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,170 +55,139 @@ class Carried:
     pending: Reason | None = None  #: why it is not further
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """A job of the manifest, and how its video is called. `identity` is of its file."""
+
+    video_id: VideoId
+    job: Job
+    identity: FileIdentity | None
+
+
 @dataclass(kw_only=True)
 class Carrier:
     """Carries jobs, each until nothing more is owed to it in this run."""
 
     service: Service
-    ledger: LedgerThread
-    entries: dict[JobKey, Entry]  #: the ledger's, kept in step with it
-    profile: Profile
+    book: Book
+    submitter: Submitter
+    reconciler: Reconciler
+    desk: StatusDesk
+    collector: Collector
+    expectation: Expectation
     polling: Polling
-    dataset_id: str
-    staging: Path
     clock: Callable[[], float]
     stop: asyncio.Event
-    moved: Callable[[Entry], None]
-    retry_failed: bool
-    submitted: int = 0
-    collected_sec: float = 0.0
+    sleep: Sleep
+    longest_wait_s: float  #: that is waited in a run
+    retry: str | None  #: which failed jobs are tried again, as `--retry` says
+    resubmit_lost: bool
+    _twins: dict[str, asyncio.Lock] = field(default_factory=dict)
 
-    async def carry(self, job: Job, identity: FileIdentity | None) -> Carried:
-        """Do what is owed to `job`.
+    async def carry(self, key: JobKey, load: Load | None) -> Carried:
+        """Do what is owed to a job.
+
+        Args:
+            key: the job.
+            load: None where only what is in flight is to be brought home; nothing is submitted.
 
         Raises:
             BatchembedError: something that ends the run; the job is left where it is.
         """
-        retry_failed = self.retry_failed or self._was_moved(job)
+        retry_failed = self._is_retried(key)
         while True:
-            entry = self.entries.get(job.job_key)
-            action = decide(entry, idempotent=self.service.idempotent, retry_failed=retry_failed)
+            entry = self.book.get(key)
+            action = decide(
+                entry,
+                idempotent=self.service.idempotent,
+                retry_failed=retry_failed,
+                resubmit_lost=self.resubmit_lost,
+            )
+            pending: Reason | None = None
             try:
                 match action:
-                    case Skip(why=why):
-                        return _carried(entry, why)
+                    case Skip():
+                        return Carried(entry=entry)
                     case Submit(attempt=attempt):
+                        if load is None:
+                            return Carried(entry=entry)
                         retry_failed = False
-                        pending = await self._submit(job, identity, attempt)
-                        if pending is not None:
-                            return Carried(entry=self.entries[job.job_key], pending=pending)
+                        pending = await self._submit(load, attempt)
+                    case LookUp():
+                        pending = await self._look_up(self.book[key])
                     case Wait(task_id=task_id):
-                        pending = await self._wait(job, task_id)
-                        if pending is not None:
-                            return Carried(entry=self.entries[job.job_key], pending=pending)
+                        pending = await self._wait(self.book[key], task_id, load)
                     case Collect(task_id=task_id):
-                        await self._collect(job, task_id)
+                        pending = await self._collect(self.book[key], task_id, load)
                     case unreachable:
                         assert_never(unreachable)
             except StoppedError:
-                return Carried(entry=self.entries.get(job.job_key), pending=_STOPPED)
+                pending = _STOPPED
+            if pending is not None:
+                return Carried(entry=self.book.get(key), pending=pending)
 
-    def _was_moved(self, job: Job) -> bool:
-        """Whether the job failed only because its file was moved while the engine was away."""
-        entry = self.entries.get(job.job_key)
-        reason = None if entry is None else entry.reason
-        return self.service.idempotent and reason is not None and reason.code == _FILE_CHANGED
+    def _is_retried(self, key: JobKey) -> bool:
+        """Whether a failed job is tried again: as asked, or as its file was only moved meanwhile."""
+        entry = self.book.get(key)
+        if entry is None:
+            return False
+        moved = entry.reason is not None and entry.reason.code == FILE_CHANGED
+        return is_retried(entry, self.retry) or (moved and self.service.idempotent)
 
-    async def _submit(self, job: Job, identity: FileIdentity | None, attempt: int) -> Reason | None:
-        """Create the task. The entry is durably `submitting` before anything is sent."""
-        if self.stop.is_set():
-            raise StoppedError
-        if identity is not None and await asyncio.to_thread(identify, identity.path) != identity:
-            await self._ensure(job.job_key)
-            return Reason(
-                code=_FILE_CHANGED,
-                message=f"{identity.path} changed while it was read",
-                hint="run again once it is written",
-            )
-        entry = await self._intend(job.job_key, attempt)
-        try:
-            task_id = await self._create(job, entry)
-        except SubmissionUnknown as error:
-            await self._move(replace(entry, state=State.UNKNOWN), old=State.SUBMITTING)
-            if self.service.idempotent:
-                raise
-            return Reason(
-                code="submission_unknown",
-                message=str(error),
-                hint="look for the task in the service's listing before it is sent again",
-            )
-        except VideoChangedError as error:
-            changed = Reason(
-                code=_FILE_CHANGED, message=str(error), hint="run again once it is written"
-            )
-            if error.task_id is None:
-                await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
-                return changed
-            failed = replace(entry, state=State.FAILED, reason=changed)
-            await self._move(failed, old=State.SUBMITTING)
-            return None
-        except BatchembedError as error:
-            await self._refused(entry, error)
-            return None
-        except OSError as error:
-            await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
-            return Reason(
-                code="video_file_unreadable",
-                message=f"the file can't be read any more: {error.strerror}",
-                hint="run again once it can",
-            )
-        self.submitted += 1
-        await self._move(
-            replace(entry, state=State.PROCESSING, task_id=task_id, submitted_at=self.clock()),
-            old=State.SUBMITTING,
+    # -- creates, and what became of them
+
+    async def _submit(self, load: Load, attempt: int) -> Reason | None:
+        intent = intent_of(load.job)
+        async with self._alone(intent):
+            if self._is_twin_in_doubt(load.job.job_key, intent):
+                return Reason(
+                    code="submission_unknown",
+                    message="another create of the same URL got no answer; they can't be told apart",
+                    hint="run again: this one is sent once that one is settled",
+                )
+            pending = await self.submitter.submit(load.video_id, load.job, load.identity, attempt)
+            entry = self.book.get(load.job.job_key)
+            if pending is None and entry is not None and entry.state is State.UNKNOWN:
+                return await self.reconciler.settle(entry)
+            return pending
+
+    async def _look_up(self, entry: Entry) -> Reason | None:
+        async with self._alone(entry.intent):
+            return await self.reconciler.settle(entry)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, intent: Intent | None) -> AsyncIterator[None]:
+        """Tasks of one URL are told apart by little: one create of it at a time."""
+        if intent is None or intent.url_digest is None:
+            yield
+            return
+        async with self._twins.setdefault(intent.url_digest, asyncio.Lock()):
+            yield
+
+    def _is_twin_in_doubt(self, key: JobKey, intent: Intent) -> bool:
+        return intent.url_digest is not None and any(
+            entry.job_key != key
+            and entry.intent is not None
+            and agree_in_listings(entry.intent, intent)
+            for entry in self.book.in_doubt
         )
-        return None
 
-    async def _refused(self, entry: Entry, error: BatchembedError) -> None:
-        """The create certainly made no task: the video's failure, or the whole run's."""
-        if not isinstance(error, ApiError) or _ends_the_run(error):
-            await self._move(replace(entry, state=State.PLANNED), old=State.SUBMITTING)
-            raise error
-        reason = Reason(
-            code=error.code or f"http_{error.status_code}",
-            message=error.server_message or str(error),
-        )
-        await self._move(replace(entry, state=State.FAILED, reason=reason), old=State.SUBMITTING)
+    # -- waiting
 
-    async def _create(self, job: Job, entry: Entry) -> TaskId:
-        asked = job.parameters
-        with contextlib.ExitStack() as stack:
-            upload: Upload | None = None
-            url: str | None = None
-            match job.source:
-                case FileSource(path=path):
-                    file = stack.enter_context(await asyncio.to_thread(Path(path).open, "rb"))
-                    suffix = PurePosixPath(path).suffix.lower()
-                    upload = Upload(
-                        file=file,
-                        filename=upload_name(
-                            self.dataset_id,
-                            job.job_key,
-                            entry.attempt,
-                            suffix if suffix.isascii() and suffix[1:].isalnum() else "",
-                        ),
-                        path=path,
-                        sha256=job.content.source_sha256,
-                    )
-                case UrlSource(url=url):
-                    pass
-            answer = await self.service.client.create(
-                model_name=asked.model_name,
-                video_file=upload,
-                video_url=url,
-                video_start_offset_sec=asked.video_start_offset_sec,
-                video_end_offset_sec=asked.video_end_offset_sec,
-                video_clip_length=asked.video_clip_length,
-                video_embedding_scope=asked.video_embedding_scope,
-                idempotency_key=idempotency_key(self.dataset_id, job.job_key, entry.attempt),
-            )
-        return TaskId(answer.id or "")
-
-    async def _wait(self, job: Job, task_id: TaskId) -> Reason | None:
+    async def _wait(self, entry: Entry, task_id: TaskId, load: Load | None) -> Reason | None:
         """Poll until the task has ended; why it has not, if so."""
-        entry = self.entries[job.job_key]
+        seconds = seconds_of(self._intent(entry, load))
         # A hosted task works on while nobody looks; the embedded engine's begins again with the run.
         began = None if self.service.idempotent else entry.submitted_at
-        spent = 0.0 if began is None else self.clock() - began
+        spent = 0.0 if began is None else max(0.0, self.clock() - began)
         policy = PollPolicy(
+            first_look_s=max(0.0, (self.expectation.first_look_s(seconds) or 0.0) - spent),
             first_wait_s=self.polling.first_wait_s,
             longest_wait_s=self.polling.longest_wait_s,
             deadline_s=max(self.polling.longest_wait_s, self.polling.deadline_s - spent),
         )
         try:
-            answer = await self._unless_stopped(
-                self.service.client.wait_for_done(task_id, policy=policy)
-            )
+            answer = await unless_stopped(self.stop, self._answered(task_id, policy))
         except ApiTimeoutError as error:
             return Reason(
                 code="task_deadline",
@@ -247,147 +198,84 @@ class Carrier:
             await self._lose(entry, error)
             return None
         if answer.status == "ready":
+            if entry.submitted_at is not None:
+                self.expectation.learn(seconds, max(0.0, self.clock() - entry.submitted_at))
             warnings = tuple(
                 Reason(code=told.code or "task_warning", message=redacted(told.message or ""))
                 for told in map(TaskError.of, answer.warnings or ())
             )
-            ready = replace(entry, state=State.READY, warnings=warnings)
-            await self._move(ready, old=State.PROCESSING)
+            ready = replace(entry, state=State.READY, warnings=(*entry.warnings, *warnings))
+            await self.book.move(ready, old=State.PROCESSING)
         else:
             failed = replace(entry, state=State.FAILED, reason=_task_failure(answer))
-            await self._move(failed, old=State.PROCESSING)
+            await self.book.move(failed, old=State.PROCESSING)
         return None
 
-    async def _collect(self, job: Job, task_id: TaskId) -> None:
-        """Retrieve, check and stage. An answer that breaks a check is kept: it was paid for."""
-        entry = self.entries[job.job_key]
+    async def _answered(self, task_id: TaskId, policy: PollPolicy) -> TasksStatusResponse:
+        """The task's end. A service far away must say more than once that there is no such task."""
+        sightings = 1 if self.service.idempotent else _SIGHTINGS
+        for _ in range(sightings - 1):
+            try:
+                return await self.desk.wait_for_done(task_id, policy=policy)
+            except NotFoundError:
+                await self.sleep(policy.longest_wait_s)
+        return await self.desk.wait_for_done(task_id, policy=policy)
+
+    # -- what is ready
+
+    async def _collect(self, entry: Entry, task_id: TaskId, load: Load | None) -> Reason | None:
         try:
-            body = await self.service.client.retrieve_body(task_id)
+            await self.collector.collect(entry.job_key, task_id, self._intent(entry, load))
         except NotFoundError as error:
             await self._lose(entry, error)
-            return
-        asked, facts = job.parameters, job.facts
-        whole = (
-            None
-            if facts is None
-            else window(
-                facts.duration_sec, asked.video_start_offset_sec, asked.video_end_offset_sec
-            )
-        )
-        try:
-            checked = await asyncio.to_thread(
-                lambda: check_rows(
-                    wire.segments(body),
-                    profile=self.profile,
-                    dimension=self.profile.dimension,
-                    whole=whole,
-                    clip_length_sec=asked.video_clip_length,
-                    scopes=asked.video_embedding_scope,
-                )
-            )
-        except BrokenAnswerError as error:
-            kept = self.staging / f"{job.job_key}.answer.json"
-            try:
-                await asyncio.to_thread(kept.write_bytes, body)
-            except OSError as failure:
-                raise StorageError(f"{kept} can't be written: {failure.strerror}") from failure
-            reason = replace(error.reason, hint=f"the answer is kept as it came in {kept}")
-            await self._move(replace(entry, state=State.FAILED, reason=reason), old=State.READY)
-            return
-        staged = await asyncio.to_thread(write_staged, checked, self.staging, job.job_key)
-        known = {warning.code for warning in entry.warnings}
-        warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
-        await self._move(
-            replace(entry, state=State.STAGED, staged=staged, warnings=warnings), old=State.READY
-        )
-        self.collected_sec += 0.0 if whole is None else (whole.end_ms - whole.start_ms) / 1000
+        except RateLimitError as error:
+            asked_s = error.retry_after_s or self.polling.longest_wait_s
+            if asked_s > self.longest_wait_s:
+                return _not_collected(error)
+            await unless_stopped(self.stop, self.sleep(asked_s))
+        except NotSentError:
+            raise  # the service is away: for every job
+        except (AnswerError, ApiConnectionError, ApiTimeoutError, ServerError) as error:
+            return _not_collected(error)
+        return None
+
+    def _intent(self, entry: Entry, load: Load | None) -> Intent:
+        """What the task was asked: as the manifest says, or as it was written down."""
+        if load is not None:
+            return intent_of(load.job)
+        if entry.intent is None:
+            msg = f"job {entry.job_key} has no intent"
+            raise ValueError(msg)
+        return entry.intent
 
     async def _lose(self, entry: Entry, error: NotFoundError) -> None:
         reason = Reason(
             code="task_lost",
             message=f"the service no longer has task {entry.task_id}: {error.server_message or error}",
-            hint="`run --retry failed` submits the video again, and pays for it again",
+            hint="`run --retry failed:lost` submits the video again, and pays for it again",
         )
-        await self._move(replace(entry, state=State.LOST, reason=reason), old=entry.state)
+        await self.book.move(
+            replace(entry, state=State.LOST, reason=reason, losses=entry.losses + 1),
+            old=entry.state,
+        )
 
-    async def _ensure(self, key: JobKey) -> Entry:
-        """The job's entry, put in as planned where there is none."""
-        if key not in self.entries:
-            now = self.clock()
-            await self.ledger.do(lambda ledger: ledger.add(key, now=now))
-            self.entries[key] = Entry(job_key=key, state=State.PLANNED, attempt=1, updated_at=now)
-        return self.entries[key]
-
-    async def _intend(self, key: JobKey, attempt: int) -> Entry:
-        """Bring the job to `submitting`, durably, by the moves that lead there."""
-        entry = await self._ensure(key)
-        steps: list[tuple[State, State]] = []
-        if entry.state in {State.UNKNOWN, State.FAILED, State.LOST}:
-            steps.append((entry.state, State.PLANNED))
-        if entry.state is not State.SUBMITTING:
-            steps.append((State.PLANNED, State.SUBMITTING))
-        for old, new in steps:
-            entry = replace(
-                entry, state=new, attempt=attempt, task_id=None, reason=None, warnings=()
-            )
-            await self._move(entry, old=old)
-        return entry
-
-    async def _move(self, entry: Entry, *, old: State) -> None:
-        entry = replace(entry, updated_at=self.clock())
-
-        def move(ledger: Ledger) -> bool:
-            return ledger.move(entry, old=old)
-
-        if not await self.ledger.do(move):
-            msg = f"the ledger no longer has job {entry.job_key} as {old}: is another run at work?"
-            raise BatchembedError(msg)
-        self.entries[entry.job_key] = entry
-        self.moved(entry)
-
-    async def _unless_stopped(self, work: Awaitable[T]) -> T:
-        """The work's result, unless the run is told to drain first."""
-        working = asyncio.ensure_future(work)
-        stopping = asyncio.ensure_future(self.stop.wait())
-        try:
-            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise StoppedError
-            return working.result()
-        finally:
-            for future in (working, stopping):
-                future.cancel()
-            await asyncio.gather(working, stopping, return_exceptions=True)
-
-
-#: The engine says so too, of a task whose file is no longer where it was.
-_FILE_CHANGED = "video_file_changed"
 
 _STOPPED = Reason(
     code="stopped", message="the run was stopped before this video ended", hint="run again"
 )
 
 
-def _carried(entry: Entry | None, why: str) -> Carried:
-    unknown = entry is not None and entry.state in {State.UNKNOWN, State.SUBMITTING}
-    pending = Reason(code="submission_unknown", message=why) if unknown else None
-    return Carried(entry=entry, pending=pending)
-
-
-def _ends_the_run(error: ApiError) -> bool:
-    """Whether a create was refused for what every other one has too: key, quota, address, model."""
-    if isinstance(error, _RUN_LEVEL):
-        return True
-    if error.status_code is None or 300 <= error.status_code < 400:
-        return True
-    if error.status_code in {404, 405}:  # there is nothing to create at this address
-        return True
-    return error.code == "parameter_invalid" and "model_name" in (error.server_message or "")
+def _not_collected(error: Exception) -> Reason:
+    return Reason(
+        code="not_collected",
+        message=f"its segments can't be retrieved now: {error}",
+        hint="run again: the service has them, until they expire",
+    )
 
 
 def _task_failure(answer: TasksStatusResponse) -> Reason:
     told = TaskError.of(answer.error)
     return Reason(
         code=told.code or "task_failed",
-        message=told.message or "the service failed the task and gives no reason",
+        message=redacted(told.message or "the service failed the task and gives no reason"),
     )

@@ -26,6 +26,16 @@ class Moved:
     video_id: str
     state: State
     task_id: str | None
+    attempt: int
+    request_id: str | None  #: the service's, of the answer that moved it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Nothing is submitted for a while."""
+
+    why: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +65,7 @@ class Warned:
     message: str
 
 
-Event: TypeAlias = Started | Moved | Ended | Published | Warned
+Event: TypeAlias = Started | Moved | Waiting | Ended | Published | Warned
 
 
 class Listener(Protocol):

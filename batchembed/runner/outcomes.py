@@ -6,12 +6,14 @@ from batchembed.core.model import Video
 from batchembed.core.outcome import Outcome, VideoOutcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
+from batchembed.dataset.record import RowSpec
 from batchembed.runner.carry import Carried
 from batchembed.runner.survey import Surveyed
 
 _NOT_ENDED = Reason(
     code="stopped", message="the run ended before this video was looked at", hint="run again"
 )
+_NOT_CHOSEN = Reason(code="not_chosen", message="this run was asked for others (--only)")
 
 
 def rejected(found: Surveyed) -> VideoOutcome:
@@ -59,6 +61,14 @@ def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Re
     return tuple(warning for warning in told if warning.code != failed)
 
 
-def not_ended(video: Video) -> VideoOutcome:
-    """A video that the run did not come to."""
-    return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(_NOT_ENDED,))
+def left(video: Video, before: RowSpec | None, *, chosen: bool) -> VideoOutcome:
+    """A video that the run did not come to; `before` are its rows in the dataset."""
+    if chosen or before is None:
+        reason = _NOT_ENDED if chosen else _NOT_CHOSEN
+        return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(reason,))
+    return VideoOutcome(
+        video=video,
+        outcome=Outcome.COMMITTED,
+        job_key=before.job_key,
+        rows=before.published_rows,
+    )

@@ -1,52 +1,30 @@
-"""The only loop: every video surveyed, carried and published, and the report of it."""
+"""The only loop: what is in flight brought home, every video surveyed, carried and published."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
-from typing import TypeAlias
+from collections.abc import Iterable
+from dataclasses import replace
 
-from batchembed.core.model import FileIdentity, Job, JobKey, Manifest, Profile, Video
+from batchembed.core.model import FileIdentity, Job, JobKey, Video
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
-from batchembed.core.run_report import RunReport
+from batchembed.core.plan import Collect, LookUp, Wait, decide
+from batchembed.core.run_report import Parked, RunReport
 from batchembed.core.states import Entry, State
-from batchembed.dataset.publish import Dataset
-from batchembed.dataset.record import META
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
-from batchembed.dataset.staging import StagedDamagedError, read_staged
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
-from batchembed.runner.carry import Carried, Carrier, Service
-from batchembed.runner.foresee import foresee
-from batchembed.runner.listen import Ended, Listener, Moved, Published, Started, Warned
+from batchembed.runner.carry import Carried, Load
+from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.listen import Ended, Moved, Published, Started, Warned
 from batchembed.runner.listing import side_files
-from batchembed.runner.outcomes import ended, not_ended, rejected
+from batchembed.runner.observe import take_request_id
+from batchembed.runner.opening import Opened, opened
+from batchembed.runner.outcomes import ended, left, rejected
 from batchembed.runner.publication import Publication
+from batchembed.runner.setting import Setting
 from batchembed.runner.survey import Surveyed, Surveyor
-from batchembed.store.home import Home
-from batchembed.store.ledger import KnownFile, Ledger
-from batchembed.store.ledger_thread import LedgerThread
-from batchembed.store.lock import run_lock
-
-ServiceOpener: TypeAlias = Callable[[], AbstractAsyncContextManager[Service]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """Everything a run works with, opened by its caller."""
-
-    manifest: Manifest
-    profile: Profile
-    dataset: Dataset
-    home: Home
-    open_service: ServiceOpener
-    listener: Listener
-    clock: Callable[[], float]
-    stop: asyncio.Event  #: set: drain, and end
-    retry_failed: bool = False
-    warnings: tuple[str, ...] = ()
+from batchembed.store.ledger import KnownFile
 
 
 async def run(setting: Setting) -> RunReport:
@@ -56,86 +34,36 @@ async def run(setting: Setting) -> RunReport:
         LockedError: another run holds the state folder, or the dataset from elsewhere.
         StorageError: ledger, staging or dataset can't be written; what is committed stays.
     """
-    with run_lock(setting.home.lock), run_lock(setting.dataset.root / META / "lock"):
-        await asyncio.to_thread(setting.dataset.finish_interrupted)
-        async with LedgerThread(setting.home.ledger) as ledger:
-            entries = await ledger.do(lambda opened: opened.entries())
-            known = await ledger.do(lambda opened: opened.files())
-            await _heal(setting, ledger, entries)
-            async with setting.open_service() as service:
-                return await _Run(setting, service, ledger, entries, known).run()
-
-
-async def _heal(setting: Setting, ledger: LedgerThread, entries: dict[JobKey, Entry]) -> None:
-    """Bring the ledger in step with record and staging, which a crash may have left ahead."""
-    record = setting.dataset.last()
-    published = {(spec.job_key, spec.rows_sha256) for spec in setting.dataset.specs()}
-    for entry in tuple(entries.values()):
-        if entry.state is not State.STAGED or entry.staged is None:
-            continue
-        if record is not None and (entry.job_key, entry.staged.sha256) in published:
-            healed = replace(entry, state=State.COMMITTED, commit=record.number)
-        else:
-            try:
-                await asyncio.to_thread(read_staged, setting.home.staging, entry.staged)
-                continue
-            except StagedDamagedError:
-                healed = replace(entry, state=State.READY, staged=None)
-        await _move(ledger, entries, healed, old=State.STAGED)
-
-
-async def _move(
-    ledger: LedgerThread, entries: dict[JobKey, Entry], entry: Entry, *, old: State
-) -> None:
-    def move(opened: Ledger) -> bool:
-        return opened.move(entry, old=old)
-
-    if await ledger.do(move):
-        entries[entry.job_key] = entry
+    async with opened(setting) as open_:
+        return await _Run(setting, open_).run()
 
 
 class _Run:
-    def __init__(
-        self,
-        setting: Setting,
-        service: Service,
-        ledger: LedgerThread,
-        entries: dict[JobKey, Entry],
-        known: dict[str, KnownFile],
-    ) -> None:
+    def __init__(self, setting: Setting, open_: Opened) -> None:
         self._setting = setting
-        self._ledger = ledger
-        self._entries = entries
-        self._known = known
+        self._crew = open_.crew
+        self._book = open_.crew.book
+        self._observer = open_.observer
+        self._known = open_.known
+        self._names = open_.names
         manifest = setting.manifest
-        self._surveyor = Surveyor(manifest, setting.profile, known, self._remember)
-        self._carrier = Carrier(
-            service=service,
-            ledger=ledger,
-            entries=entries,
-            profile=setting.profile,
-            polling=manifest.polling,
-            dataset_id=setting.dataset.dataset_id,
-            staging=setting.home.staging,
-            clock=setting.clock,
-            stop=setting.stop,
-            moved=self._moved,
-            retry_failed=setting.retry_failed,
-        )
+        self._surveyor = Surveyor(manifest, setting.profile, self._known, self._remember)
         self._publication = Publication(
             manifest=manifest,
             before={spec.video_id: spec for spec in setting.dataset.specs()},
-            entries=entries,
+            entries=self._book.entries,
         )
         self._schema = self._dataset_schema()
-        self._slots = asyncio.Semaphore(manifest.concurrency.tasks)
         self._jobs: dict[JobKey, asyncio.Task[Carried]] = {}
-        self._video_of: dict[JobKey, str] = {}
+        self._resumed: dict[JobKey, asyncio.Task[Carried]] = {}
+        self._collected = asyncio.Event()  #: what was ready at the start is collected
         self._due = asyncio.Event()
         self._publishing = asyncio.Lock()
         self._halted: BatchembedError | None = None
+        self._overtime = False
         self._published_any = False
         self._began = setting.clock()
+        self._book.moved = self._moved
 
     def _dataset_schema(self) -> DatasetSchema:
         manifest, dataset = self._setting.manifest, self._setting.dataset
@@ -153,53 +81,112 @@ class _Run:
 
     async def _remember(self, known: KnownFile) -> None:
         self._known[known.identity.path] = known
-        await self._ledger.do(lambda opened: opened.remember(known))
+        await self._book.do(lambda opened: opened.remember(known))
 
     def _moved(self, entry: Entry) -> None:
         self._setting.listener.notice(
-            Moved(video_id=self._video_of[entry.job_key], state=entry.state, task_id=entry.task_id)
+            Moved(
+                video_id=self._names.get(entry.job_key, entry.job_key),
+                state=entry.state,
+                task_id=entry.task_id,
+                attempt=entry.attempt,
+                request_id=take_request_id(),
+            )
         )
 
     async def run(self) -> RunReport:
         """Everything, and the report."""
-        order = await asyncio.to_thread(self._foresee)
-        publishing = asyncio.create_task(self._publish_when_due())
+        foreseen = await asyncio.to_thread(self._foresee)
+        beside = [asyncio.create_task(self._publish_when_due())]
+        if self._setting.max_runtime_s is not None:
+            beside.append(asyncio.create_task(self._run_out(self._setting.max_runtime_s)))
         try:
             async with asyncio.TaskGroup() as group:
-                for video in order:
-                    group.create_task(self._one(video))
+                group.create_task(self._bring_home())
+                for each in foreseen:
+                    if self._is_chosen(each.video):
+                        group.create_task(self._guarded(each.video))
         finally:
-            left = (publishing, *self._jobs.values())
-            for task in left:
+            left_over = (*beside, *self._jobs.values(), *self._resumed.values())
+            for task in left_over:
                 task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+            await asyncio.gather(*left_over, return_exceptions=True)
         return self._report(await self._publish())
 
-    def _foresee(self) -> list[Video]:
-        """Tell what is known beforehand; the videos, those whose tasks are in flight first."""
+    def _foresee(self) -> tuple[Foreseen, ...]:
+        """Every video, as far as it is known beforehand; its figures are told."""
         setting = self._setting
-        foreseen = foresee(setting.manifest, setting.profile, self._entries, self._known)
+        foreseen = foresee(setting.manifest, setting.profile, self._book.entries, self._known)
+        for each in foreseen:
+            if each.found is not None and each.found.job is not None:
+                self._names.setdefault(each.found.job.job_key, each.video.video_id)
         committed = sum(each.outcome is Outcome.COMMITTED for each in foreseen)
         unread = sum(each.outcome is None for each in foreseen)
         owed = sum(each.outcome is Outcome.PENDING for each in foreseen)
         setting.listener.notice(
             Started(videos=len(foreseen), committed=committed, owed=owed, unread=unread)
         )
-        in_flight = {State.READY, State.PROCESSING}
-        return [
-            each.video
-            for each in sorted(
-                foreseen, key=lambda each: each.entry is None or each.entry.state not in in_flight
-            )
-        ]
+        return foreseen
 
-    async def _one(self, video: Video) -> None:
+    def _is_chosen(self, video: Video) -> bool:
+        return not self._setting.only or video.video_id in self._setting.only
+
+    async def _run_out(self, seconds: float) -> None:
+        await self._setting.sleep(seconds)
+        self._overtime = True
+        self._setting.stop.set()
+
+    # -- what is in flight
+
+    async def _bring_home(self) -> None:
+        """Resume every job in flight; nothing is created before what is ready is collected."""
         try:
-            await self._bring_home(video)
+            in_flight = [entry for entry in self._book.entries.values() if self._is_owed(entry)]
+            in_flight.sort(key=lambda entry: entry.submitted_at or 0.0)
+            processing = [
+                entry.task_id
+                for entry in in_flight
+                if entry.state is State.PROCESSING and entry.task_id is not None
+            ]
+            ready = {entry.job_key for entry in in_flight if entry.state is State.READY}
+            seen = await self._crew.desk.first_looks(processing)
+            ready |= {
+                entry.job_key
+                for entry in in_flight
+                if entry.task_id in seen and seen[entry.task_id].status == "ready"
+            }
+            for entry in in_flight:
+                self._resumed[entry.job_key] = asyncio.create_task(self._resume(entry.job_key))
+            await asyncio.gather(*(self._resumed[key] for key in ready))
+        except BatchembedError as error:
+            self._halt(error)
+        finally:
+            self._collected.set()
+        await asyncio.gather(*self._resumed.values())
+
+    def _is_owed(self, entry: Entry) -> bool:
+        """Whether a job can be carried on without its video: it is paid for, or may be."""
+        if entry.intent is None:
+            return False
+        action = decide(entry, idempotent=self._crew.carrier.service.idempotent)
+        return isinstance(action, (Wait, Collect, LookUp))
+
+    async def _resume(self, key: JobKey) -> Carried:
+        try:
+            return await self._crew.carrier.carry(key, None)
+        except BatchembedError as error:
+            self._halt(error)
+            return Carried(entry=self._book.get(key))
+
+    # -- the manifest's videos
+
+    async def _guarded(self, video: Video) -> None:
+        try:
+            await self._one(video)
         except BatchembedError as error:
             self._halt(error)
 
-    async def _bring_home(self, video: Video) -> None:
+    async def _one(self, video: Video) -> None:
         if video.skip is not None:
             self._end(video, None, VideoOutcome(video=video, outcome=Outcome.SKIPPED))
             return
@@ -209,6 +196,7 @@ class _Run:
         if found.job is None:
             self._end(video, found, rejected(found))
             return
+        await self._collected.wait()
         carried = await asyncio.shield(self._carrying(video, found.job, found.identity))
         self._end(video, found, ended(found, carried))
 
@@ -217,12 +205,17 @@ class _Run:
     ) -> asyncio.Task[Carried]:
         """The one task that carries a job, however many videos share it."""
         if job.job_key not in self._jobs:
-            self._video_of[job.job_key] = video.video_id
+            self._names[job.job_key] = video.video_id
             self._jobs[job.job_key] = asyncio.create_task(self._carry(video, job, identity))
         return self._jobs[job.job_key]
 
     async def _carry(self, video: Video, job: Job, identity: FileIdentity | None) -> Carried:
-        entry = self._entries.get(job.job_key)
+        key = job.job_key
+        if key in self._resumed:
+            carried = await asyncio.shield(self._resumed[key])
+            if carried.pending is not None:
+                return carried
+        entry = self._book.get(key)
         if (
             entry is not None
             and entry.state is State.COMMITTED
@@ -230,9 +223,12 @@ class _Run:
         ):
             # Rows that are neither in the dataset nor staged are fetched again.
             again = replace(entry, state=State.READY, staged=None, commit=None)
-            await _move(self._ledger, self._entries, again, old=State.COMMITTED)
-        async with self._slots:
-            return await self._carrier.carry(job, identity)
+            entry = await self._book.move(again, old=State.COMMITTED)
+        load = Load(video_id=video.video_id, job=job, identity=identity)
+        if entry is not None and entry.state in {State.COMMITTED, State.STAGED}:
+            return Carried(entry=entry)
+        async with self._crew.gate.slot():
+            return await self._crew.carrier.carry(key, load)
 
     def _has_rows(self, entry: Entry, video: Video) -> bool:
         return entry.staged is not None and self._setting.dataset.has_rows(
@@ -263,6 +259,8 @@ class _Run:
             self._setting.listener.notice(Warned(message=str(error)))
         self._setting.stop.set()
 
+    # -- the dataset
+
     async def _publish_when_due(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
@@ -285,11 +283,11 @@ class _Run:
         """Make a record of what there is, if that differs from the last; the ledger follows."""
         setting, publication = self._setting, self._publication
         listed, kept = publication.listed(), publication.kept()
-        outcomes = publication.outcomes(not_ended)
+        outcomes = publication.outcomes(self._left)
         staged = publication.staged_jobs(listed)
         named = {spec.job_key for spec in (*listed, *kept)}
         files = side_files(
-            outcomes, (entry for key, entry in self._entries.items() if key in named)
+            outcomes, (entry for key, entry in self._book.entries.items() if key in named)
         )
         published = await asyncio.to_thread(
             setting.dataset.publish,
@@ -299,14 +297,7 @@ class _Run:
             staging=setting.home.staging,
             side_files=files,
         )
-        for entry in staged:
-            committed = replace(
-                entry,
-                state=State.COMMITTED,
-                commit=published.record.number,
-                updated_at=setting.clock(),
-            )
-            await _move(self._ledger, self._entries, committed, old=State.STAGED)
+        await self._commit(staged, published.record.number)
         publication.before = {spec.video_id: spec for spec in setting.dataset.specs()}
         if published.changed:
             self._published_any = True
@@ -316,11 +307,33 @@ class _Run:
             )
         return outcomes
 
+    async def _commit(self, staged: Iterable[Entry], number: int) -> None:
+        await self._book.move_all(
+            (State.STAGED, replace(entry, state=State.COMMITTED, commit=number)) for entry in staged
+        )
+
+    def _left(self, video: Video) -> VideoOutcome:
+        """A video that this run did not come to, or was not asked for."""
+        before = self._publication.before.get(video.video_id)
+        return left(video, before, chosen=self._is_chosen(video))
+
+    # -- the report
+
+    def _parked(self) -> Parked | None:
+        if self._crew.gate.parked is not None:
+            return self._crew.gate.parked
+        if self._overtime:
+            return Parked(why="the longest time for a run has passed", until=None)
+        return None
+
     def _report(self, outcomes: tuple[VideoOutcome, ...]) -> RunReport:
-        setting = self._setting
+        setting, crew = self._setting, self._crew
         manifest, record = setting.manifest, setting.dataset.last()
         also = () if self._halted is None else (self._halted.exit_code,)
+        price, submitted_sec = manifest.budget.price_per_minute, crew.submitter.submitted_sec
         return RunReport(
+            run_id=setting.run_id,
+            began_at=self._began,
             manifest=manifest.file,
             name=manifest.name,
             engine=manifest.engine.kind,
@@ -331,16 +344,35 @@ class _Run:
             published=self._published_any,
             rows=0 if record is None else record.rows,
             kept=tuple(spec.video_id for spec in self._publication.kept()),
-            submitted=self._carrier.submitted,
-            collected_sec=round(self._carrier.collected_sec, 3),
+            submitted=crew.submitter.submitted,
+            submitted_sec=round(submitted_sec, 3),
+            adopted=crew.reconciler.adopted,
+            collected_sec=round(crew.collector.collected_sec, 3),
+            cost=None if price is None else round(price * submitted_sec / 60, 6),
+            currency=manifest.budget.currency,
+            requests=self._observer.requests,
+            parked=self._parked(),
             wall_s=round(setting.clock() - self._began, 3),
             videos=outcomes,
-            warnings=setting.warnings,
+            warnings=(*setting.warnings, *self._orphans()),
             halted=None if self._halted is None else str(self._halted),
             exit_code=exit_code(
                 (video.outcome for video in outcomes),
                 accept_rejected=manifest.on_rejected == "accept",
                 also=also,
+            ),
+        )
+
+    def _orphans(self) -> tuple[str, ...]:
+        """Jobs that this run brought home although no video of the manifest is them any more."""
+        gone = [key for key in self._resumed if key not in self._jobs]
+        if not gone or self._setting.only or self._setting.stop.is_set():
+            return ()
+        names = ", ".join(sorted(self._names.get(key, key) for key in gone)[:5])
+        return (
+            (
+                f"{len(gone)} tasks in flight are of videos that the manifest no longer names "
+                f"({names}): they are collected, and kept in the state folder"
             ),
         )
 

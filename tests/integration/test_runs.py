@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,11 +14,11 @@ import pytest
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TasksCreateResponse, TasksStatusResponse
+from batchembed.api.pager import AsyncPager
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
 from batchembed.errors import (
-    ApiTimeoutError,
     ExitCode,
     LockedError,
     NotFoundError,
@@ -265,7 +266,7 @@ def test_a_failed_video_stops_no_other_and_waits_to_be_asked_for(bench: Bench) -
     again = bench.run()
     assert (embedded(bench), again.exit_code) == ([], ExitCode.INCOMPLETE)
 
-    mended = bench.run(retry_failed=True)
+    mended = bench.run(retry="failed")
     assert (embedded(bench), mended.exit_code) == (list(FILMS), ExitCode.OK)
 
 
@@ -332,12 +333,40 @@ def test_a_lost_answer_is_not_paid_twice(bench: Bench) -> None:
     assert embedded(bench) == ["a"]
 
 
-def test_where_a_repeat_could_be_paid_twice_the_video_is_held(bench: Bench) -> None:
+def test_a_create_whose_answer_was_lost_is_looked_up_and_paid_for_once(bench: Bench) -> None:
     bench.write(entries("a", "b"))
     lost = SubmissionUnknown("the answer was lost")
     bench.wrap = lambda client: ClumsyClient(client, error=lost, after=True)
+
+    report = bench.run(idempotent=False)
+
+    assert (report.exit_code, report.adopted) == (ExitCode.OK, 1)
+    assert sorted(embedded(bench)) == ["a", "b"]
+
+
+class UnlistedClient(AsyncTasksClient):
+    """A client of a service that has no listing; the answer to its first create is lost."""
+
+    def __init__(self, inner: AsyncTasksClient, *, loses: bool) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._loses = loses
+
+    async def create(self, **arguments: Any) -> TasksCreateResponse:
+        made = await super().create(**arguments)
+        loses, self._loses = self._loses, False
+        if loses:
+            raise SubmissionUnknown("the answer was lost")
+        return made
+
+    async def list(self, **arguments: Any) -> AsyncPager:
+        raise NotFoundError(status_code=404)
+
+
+def test_where_a_repeat_could_be_paid_twice_the_video_is_held(bench: Bench) -> None:
+    bench.write(entries("a", "b"))
+    bench.wrap = lambda client: UnlistedClient(client, loses=True)
     first = bench.run(idempotent=False)
-    bench.wrap = lambda client: client
+    bench.wrap = lambda client: UnlistedClient(client, loses=False)
     second = bench.run(idempotent=False)
 
     assert sorted(outcomes(first).values()) == [Outcome.COMMITTED, Outcome.PENDING]
@@ -353,11 +382,16 @@ def test_a_rate_limit_parks_the_run_and_the_next_goes_on(bench: Bench) -> None:
     limit = RateLimitError(status_code=429, code="too_many_requests", retry_after_s=11382)
     bench.wrap = lambda client: ClumsyClient(client, error=limit, after=False)
     parked = bench.run()
-    assert parked.exit_code is ExitCode.AGAIN
-    assert "too_many_requests" in (parked.halted or "")
-
     bench.wrap = lambda client: client
-    assert bench.run().exit_code is ExitCode.OK
+    too_early = bench.run()
+    bench.now += 11_500
+    after = bench.run()
+
+    assert parked.exit_code is too_early.exit_code is ExitCode.AGAIN
+    assert parked.parked is not None
+    assert parked.parked.until == pytest.approx(1_000_000 + 11_382, abs=60)
+    assert dict(too_early.requests) == {}
+    assert after.exit_code is ExitCode.OK
     assert sorted({Path(name).stem for name in embedded(bench)}) == list(FILMS)
 
 
@@ -383,10 +417,10 @@ class LosingClient(AsyncTasksClient):
         self._status = status
         self._body = body
 
-    async def wait_for_done(self, task_id: str, **options: Any) -> TasksStatusResponse:
+    async def status(self, task_id: str, **options: Any) -> TasksStatusResponse:
         if self._status is not None:
             raise self._status
-        return await super().wait_for_done(task_id, **options)
+        return await super().status(task_id, **options)
 
     async def retrieve_body(self, task_id: str, **options: Any) -> bytearray:
         if isinstance(self._body, Exception):
@@ -396,6 +430,21 @@ class LosingClient(AsyncTasksClient):
         return await super().retrieve_body(task_id, **options)
 
 
+class StuckClient(AsyncTasksClient):
+    """A client of a service that never ends a task."""
+
+    def __init__(self, inner: AsyncTasksClient) -> None:
+        self.__dict__.update(inner.__dict__)
+
+    async def status(self, task_id: str, **options: Any) -> TasksStatusResponse:
+        return TasksStatusResponse(id=task_id, status="processing")
+
+
+async def at_once(_seconds: float) -> None:
+    """Sleep no time."""
+    await asyncio.sleep(0)
+
+
 GONE = NotFoundError(status_code=404, code="resource_not_exist", message="no such task")
 
 
@@ -403,7 +452,7 @@ GONE = NotFoundError(status_code=404, code="resource_not_exist", message="no suc
 def test_a_task_that_the_service_lost_fails_its_video_and_can_be_sent_again(
     bench: Bench, where: dict[str, Any]
 ) -> None:
-    bench.write(entries("a"))
+    bench.write(entries("a"), more="on_lost: fail\n")
     bench.wrap = lambda client: LosingClient(client, **where)
     report = bench.run()
 
@@ -411,8 +460,18 @@ def test_a_task_that_the_service_lost_fails_its_video_and_can_be_sent_again(
     assert [reason.code for reason in report.videos[0].reasons] == ["task_lost"]
 
     bench.wrap = lambda client: client
-    again = bench.run(retry_failed=True)
+    again = bench.run(retry="failed")
     assert (again.exit_code, again.submitted) == (ExitCode.OK, 1)
+
+
+def test_a_lost_task_is_created_once_more_where_the_manifest_says_so(bench: Bench) -> None:
+    bench.write(entries("a"), more="on_lost: resubmit\n")
+    bench.wrap = lambda client: LosingClient(client, status=GONE)
+
+    report = bench.run()
+
+    assert (outcomes(report), report.submitted) == ({"a": Outcome.FAILED}, 2)
+    assert bench.run().submitted == 0
 
 
 @pytest.mark.parametrize(
@@ -442,10 +501,12 @@ def test_an_answer_that_breaks_a_check_fails_its_video_and_is_kept(
 
 
 def test_a_task_that_does_not_end_is_left_to_the_next_run(bench: Bench) -> None:
-    bench.write(entries("a"))
-    bench.wrap = lambda client: LosingClient(client, status=ApiTimeoutError("still processing"))
+    bench.write(entries("a"), more="polling: {deadline_s: 1}\n")
+    bench.wrap = StuckClient
+    bench.sleep = at_once
     report = bench.run()
     assert (outcomes(report), report.exit_code) == ({"a": Outcome.PENDING}, ExitCode.AGAIN)
+    assert [reason.code for reason in report.videos[0].reasons] == ["task_deadline"]
 
     bench.wrap = lambda client: client
     assert bench.run().exit_code is ExitCode.OK

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.observe import Observer
 from batchembed.core.model import Facts
 from batchembed.core.problems import Reason
 from batchembed.core.segments import cut, window
@@ -91,11 +92,15 @@ def _embed(path: str, plan: EmbedPlan) -> Embedded:
 
 
 @contextlib.asynccontextmanager
-async def in_process(folder: Path, pool: Workers | None = None) -> AsyncIterator[AsyncTasksClient]:
+async def in_process(
+    folder: Path, pool: Workers | None = None, *, observer: Observer | None = None
+) -> AsyncIterator[AsyncTasksClient]:
     """A client of an engine in this process."""
     async with (
         Engine(folder, workers=2, pool=pool or InstantPool()) as engine,
-        AsyncTasksClient(base_url=BASE_URL, transport=InProcessTransport(engine)) as client,
+        AsyncTasksClient(
+            base_url=BASE_URL, transport=InProcessTransport(engine), observer=observer
+        ) as client,
     ):
         yield client
 

@@ -12,6 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.observe import Observer
+from batchembed.api.retry import Sleep
+from batchembed.core.model import VideoId
 from batchembed.core.run_report import RunReport
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.dataset.read import open_dataset
@@ -20,7 +23,8 @@ from batchembed.manifest.resolve import read_manifest
 from batchembed.media.limits import profile
 from batchembed.runner.carry import Service
 from batchembed.runner.listen import Event
-from batchembed.runner.run import Setting, run
+from batchembed.runner.run import run
+from batchembed.runner.setting import Setting
 from batchembed.store.home import make_home, state_home
 from tests.support.engines import InstantPool, in_process
 
@@ -59,6 +63,8 @@ class Bench:
     folder: Path
     pool: Workers = field(default_factory=InstantPool)
     wrap: Callable[[AsyncTasksClient], AsyncTasksClient] = lambda client: client
+    now: float = 1_000_000.0  #: when a run begins
+    sleep: Sleep = asyncio.sleep
 
     @property
     def manifest(self) -> Path:
@@ -79,7 +85,9 @@ class Bench:
         self,
         *,
         overrides: Sequence[str] = (),
-        retry_failed: bool = False,
+        retry: str | None = None,
+        only: Sequence[str] = (),
+        limit: int | None = None,
         heard: Heard | None = None,
         idempotent: bool = True,
         stop_when: Callable[[Event], bool] = lambda event: False,
@@ -95,11 +103,11 @@ class Bench:
         )
         home = state_home(manifest.file, None, dataset.dataset_id)
         make_home(home)
-        ticks = itertools.count(1_000_000)
+        ticks = itertools.count(int(self.now))
 
         @contextlib.asynccontextmanager
-        async def service() -> AsyncIterator[Service]:
-            async with in_process(home.engine, self.pool) as client:
+        async def service(observer: Observer) -> AsyncIterator[Service]:
+            async with in_process(home.engine, self.pool, observer=observer) as client:
                 yield Service(client=self.wrap(client), idempotent=idempotent)
 
         heard = heard or Heard()
@@ -109,6 +117,7 @@ class Bench:
             listener = Draining(heard=heard, stop_when=stop_when, stop=stop)
             return await run(
                 Setting(
+                    run_id="run",
                     manifest=manifest,
                     profile=limits,
                     dataset=dataset,
@@ -117,7 +126,10 @@ class Bench:
                     listener=listener,
                     clock=lambda: float(next(ticks)),
                     stop=stop,
-                    retry_failed=retry_failed,
+                    sleep=self.sleep,
+                    retry=retry,
+                    only=tuple(VideoId(each) for each in only),
+                    limit=limit,
                 )
             )
 

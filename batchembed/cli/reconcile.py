@@ -1,0 +1,125 @@
+"""`batchembed reconcile`: find out what became of creates whose answer was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
+from batchembed.cli.problems import print_json
+from batchembed.cli.running import new_run_id, open_dataset
+from batchembed.cli.services import open_service, require_service
+from batchembed.core.model import TaskId, VideoId
+from batchembed.core.states import State
+from batchembed.dataset.publish import Dataset
+from batchembed.errors import ExitCode, UsageError
+from batchembed.report.text import printable
+from batchembed.runner.doubts import Settled, settle_doubts
+from batchembed.runner.listen import Silent
+from batchembed.runner.setting import Setting
+from batchembed.store.home import make_home, state_home
+
+
+@click.command("reconcile")
+@manifest_options
+@state_option
+@click.option(
+    "--adopt",
+    multiple=True,
+    metavar="VIDEO=TASK",
+    help="This task is what became of this video's create. May be given more than once.",
+)
+@click.option(
+    "--forget",
+    multiple=True,
+    metavar="VIDEO",
+    help="Nothing became of this video's create: the next run sends it again, and pays for that.",
+)
+@format_option
+@click.pass_obj
+def command(
+    env: Mapping[str, str],
+    manifest: str,
+    overrides: tuple[str, ...],
+    engine: str | None,
+    *,
+    state_dir: str | None,
+    adopt: tuple[str, ...],
+    forget: tuple[str, ...],
+    output_format: str,
+) -> int:
+    """Look in the service's listing for the tasks of creates that got no answer. Creates nothing.
+
+    Exit code 75 while some are still in doubt. Every `run` does the same by itself.
+    """
+    asked = read(manifest, overrides, engine)
+    adopted = dict(map(_adoption, adopt))
+    forgotten = frozenset(map(VideoId, forget))
+    settled: tuple[Settled, ...] = ()
+    if Dataset.find(Path(asked.manifest.output.path)) is not None:
+        settled = asyncio.run(
+            settle_doubts(_setting(asked, env, state_dir), adopt=adopted, forget=forgotten)
+        )
+    left = sum(each.entry.state is State.UNKNOWN for each in settled)
+    if output_format == "json":
+        print_json({"in_doubt": left, "videos": [_line(each) for each in settled]})
+    else:
+        _print(settled, left)
+    return ExitCode.AGAIN if left else ExitCode.OK
+
+
+def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Setting:
+    key = require_service(asked.manifest, env)
+    dataset, _ = open_dataset(asked)
+    home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
+    make_home(home)
+    return Setting(
+        run_id=new_run_id(time.time()),
+        manifest=asked.manifest,
+        profile=asked.profile,
+        dataset=dataset,
+        home=home,
+        open_service=functools.partial(open_service, asked.manifest, home, key),
+        listener=Silent(),
+        clock=time.time,
+        stop=asyncio.Event(),
+    )
+
+
+def _adoption(written: str) -> tuple[VideoId, TaskId]:
+    video_id, equals, task_id = written.rpartition("=")
+    if not (equals and video_id and task_id):
+        raise UsageError(f"--adopt {written!r} is not VIDEO=TASK")
+    return VideoId(video_id), TaskId(task_id)
+
+
+def _line(each: Settled) -> dict[str, Any]:
+    return {
+        "video_id": each.video_id,
+        "state": str(each.entry.state),
+        "task_id": each.entry.task_id,
+        "unknown_since": each.entry.unknown_since,
+        "why": None if each.unknown is None else each.unknown.message,
+        "hint": None if each.unknown is None else each.unknown.hint,
+    }
+
+
+def _print(settled: tuple[Settled, ...], left: int) -> None:
+    words: dict[State, Callable[[Settled], str]] = {
+        State.PROCESSING: lambda each: f"adopted task {each.entry.task_id}",
+        State.PLANNED: lambda each: "no task was made: the next run sends it again",
+        State.FAILED: lambda each: "failed, as on_unknown_submission says",
+    }
+    for each in settled:
+        told = words.get(each.entry.state)
+        why = "still in doubt" if each.unknown is None else each.unknown.message
+        if each.unknown is not None and each.unknown.hint is not None:
+            why = f"{why}; {each.unknown.hint}"
+        click.echo(printable(f"{each.video_id}: {why if told is None else told(each)}"))
+    click.echo(f"reconcile: {len(settled)} creates were in doubt, {left} still are")

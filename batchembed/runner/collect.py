@@ -1,0 +1,102 @@
+"""Retrieves a ready task's segments, checks them, and stages the rows."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from batchembed.api import wire
+from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.core.model import JobKey, Profile, TaskId
+from batchembed.core.problems import Reason
+from batchembed.core.segments import Span
+from batchembed.core.states import Entry, Intent, State
+from batchembed.dataset.rows import CheckedRows
+from batchembed.dataset.staging import BrokenAnswerError, check_rows, write_staged
+from batchembed.errors import StorageError
+from batchembed.runner.book import Book
+from batchembed.store.ledger import Ledger
+
+#: A broken answer may be no fault of the task's: it is free to ask again.
+_TRIES = 3
+#: Answers held at once: each may be large.
+_AT_ONCE = 4
+
+
+def whole_of(intent: Intent) -> Span | None:
+    """The window that the segments must fill, where it is known."""
+    if intent.start_ms is None or intent.end_ms is None:
+        return None
+    return Span(start_ms=intent.start_ms, end_ms=intent.end_ms)
+
+
+@dataclass(kw_only=True)
+class Collector:
+    """Collects what the service has; `collected_sec` counts the seconds of video in it."""
+
+    client: AsyncTasksClient
+    book: Book
+    staging: Path
+    profile: Profile
+    collected_sec: float = 0.0
+    _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
+
+    async def collect(self, key: JobKey, task_id: TaskId, intent: Intent) -> None:
+        """Retrieve, check and stage. An answer that breaks a check is kept: it was paid for.
+
+        Raises:
+            NotFoundError: the service no longer has the task.
+            BatchembedError: the answer can't be had, or not be written.
+        """
+        entry = self.book[key]
+        async with self._turn:
+            checked = await self._checked(entry, task_id, intent)
+            if checked is None:
+                return
+            staged = await asyncio.to_thread(write_staged, checked, self.staging, key)
+        known = {warning.code for warning in entry.warnings}
+        warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
+        whole = whole_of(intent)
+        seconds = checked.end_sec if whole is None else (whole.end_ms - whole.start_ms) / 1000
+
+        def also(ledger: Ledger) -> None:
+            if whole is None:  # now it is known how long the video is
+                ledger.settle(key, entry.attempt, seconds)
+
+        await self.book.move(
+            replace(entry, state=State.STAGED, staged=staged, warnings=warnings),
+            old=State.READY,
+            also=also,
+        )
+        self.collected_sec += seconds
+
+    async def _checked(self, entry: Entry, task_id: TaskId, intent: Intent) -> CheckedRows | None:
+        """The rows; None where the answer stays broken, and the job has failed."""
+        for tries_left in reversed(range(_TRIES)):
+            body = await self.client.retrieve_body(task_id)
+            try:
+                return await asyncio.to_thread(self._check, body, intent)
+            except BrokenAnswerError as error:
+                if tries_left == 0:
+                    await self._fail(entry, error.reason, body)
+        return None
+
+    def _check(self, body: bytearray, intent: Intent) -> CheckedRows:
+        return check_rows(
+            wire.segments(body),
+            profile=self.profile,
+            dimension=self.profile.dimension,
+            whole=whole_of(intent),
+            clip_length_sec=intent.video_clip_length,
+            scopes=intent.video_embedding_scope,
+        )
+
+    async def _fail(self, entry: Entry, reason: Reason, body: bytearray) -> None:
+        kept = self.staging / f"{entry.job_key}.answer.json"
+        try:
+            await asyncio.to_thread(kept.write_bytes, body)
+        except OSError as failure:
+            raise StorageError(f"{kept} can't be written: {failure.strerror}") from failure
+        reason = replace(reason, hint=f"the answer is kept as it came in {kept}")
+        await self.book.move(replace(entry, state=State.FAILED, reason=reason), old=State.READY)

@@ -1,0 +1,131 @@
+"""Puts together what a run is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from batchembed.core.expectation import Expectation
+from batchembed.core.states import Entry
+from batchembed.runner.book import Book
+from batchembed.runner.carry import Carrier, Service
+from batchembed.runner.collect import Collector
+from batchembed.runner.desk import StatusDesk
+from batchembed.runner.gate import Gate
+from batchembed.runner.observe import Observer
+from batchembed.runner.reconcile import Reconciler, read_listing
+from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import unless_stopped
+from batchembed.runner.submit import Submitter
+from batchembed.store.ledger import Block, Ledger
+
+#: Looks asked for within such a time share their requests; of the first wait between looks.
+_GATHER_SHARE = 0.2
+_LONGEST_GATHER_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crew:
+    """The parts of one run."""
+
+    book: Book
+    gate: Gate
+    desk: StatusDesk
+    submitter: Submitter
+    collector: Collector
+    reconciler: Reconciler
+    carrier: Carrier
+
+
+async def assemble(setting: Setting, service: Service, book: Book, observer: Observer) -> Crew:
+    """Everything that carries jobs, on an open service and an open ledger."""
+    manifest, client = setting.manifest, service.client
+    charges, block = await book.do(lambda ledger: (ledger.charges(), ledger.block()))
+
+    async def remember(until: float | None, why: str) -> None:
+        kept = None if until is None else Block(until=until, why=why)
+
+        def keep(ledger: Ledger) -> None:
+            ledger.set_block(kept)
+
+        await book.do(keep)
+
+    async def wait(seconds: float) -> None:
+        await unless_stopped(setting.stop, setting.sleep(seconds))
+
+    gate = Gate(
+        quota=manifest.quota,
+        budget=manifest.budget,
+        tasks=manifest.concurrency.tasks,
+        longest_video_sec=setting.profile.longest_video_sec,
+        charges=charges,
+        blocked_until=None if block is None else block.until,
+        blocked_why="" if block is None else block.why,
+        clock=setting.clock,
+        sleep=setting.sleep,
+        stop=setting.stop,
+        notice=setting.listener.notice,
+        remember=remember,
+    )
+    observer.heard = gate.heard
+    desk = StatusDesk(
+        client,
+        listing=not service.idempotent,
+        gather_s=min(_LONGEST_GATHER_S, _GATHER_SHARE * manifest.polling.first_wait_s),
+        sleep=setting.sleep,
+    )
+
+    def created(entry: Entry) -> None:
+        if entry.task_id is not None:
+            desk.created(entry.task_id)
+
+    submitter = Submitter(
+        client=client,
+        book=book,
+        gate=gate,
+        idempotent=service.idempotent,
+        dataset_id=setting.dataset.dataset_id,
+        clock=setting.clock,
+        stop=setting.stop,
+        limit=setting.limit,
+        created=created,
+    )
+    collector = Collector(
+        client=client, book=book, staging=setting.home.staging, profile=setting.profile
+    )
+    reconciler = Reconciler(
+        read=lambda: read_listing(client, skew_s=lambda: observer.skew_s),
+        book=book,
+        dataset_id=setting.dataset.dataset_id,
+        settle_s=manifest.settle_s,
+        on_unknown=manifest.on_unknown_submission,
+        longest_wait_s=manifest.quota.max_inline_wait_s,
+        clock=setting.clock,
+        monotonic=setting.monotonic,
+        wait=wait,
+        holding=gate.holding,
+    )
+    carrier = Carrier(
+        service=service,
+        book=book,
+        submitter=submitter,
+        reconciler=reconciler,
+        desk=desk,
+        collector=collector,
+        expectation=Expectation(),
+        polling=manifest.polling,
+        clock=setting.clock,
+        stop=setting.stop,
+        sleep=setting.sleep,
+        longest_wait_s=manifest.quota.max_inline_wait_s,
+        retry=setting.retry,
+        resubmit_lost=manifest.on_lost == "resubmit",
+    )
+    return Crew(
+        book=book,
+        gate=gate,
+        desk=desk,
+        submitter=submitter,
+        collector=collector,
+        reconciler=reconciler,
+        carrier=carrier,
+    )

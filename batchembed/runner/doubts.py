@@ -1,0 +1,95 @@
+"""Settles doubts without a run: what `batchembed reconcile` does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+
+from batchembed.core.model import TaskId, VideoId
+from batchembed.core.problems import Reason
+from batchembed.core.states import Entry, State
+from batchembed.errors import UsageError
+from batchembed.runner.crew import Crew
+from batchembed.runner.opening import opened
+from batchembed.runner.setting import Setting
+from batchembed.store.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settled:
+    """A job that was in doubt, as it is now; `unknown` says why it still is."""
+
+    video_id: VideoId
+    before: Entry
+    entry: Entry
+    unknown: Reason | None
+
+
+async def settle_doubts(
+    setting: Setting, *, adopt: Mapping[VideoId, TaskId], forget: AbstractSet[VideoId]
+) -> tuple[Settled, ...]:
+    """Look for the task of every create that got no answer, or do with it what a person says.
+
+    Args:
+        setting: as of a run; of its manifest no video is looked at.
+        adopt: these tasks are what became of these videos' creates.
+        forget: of these videos' creates nothing has become.
+
+    Raises:
+        UsageError: a video is named whose create is not in doubt, or a task that is another's.
+    """
+    async with opened(setting) as open_:
+        crew, names = open_.crew, open_.names
+        doubts = {
+            names.get(entry.job_key, VideoId(entry.job_key)): entry for entry in crew.book.in_doubt
+        }
+        _check(crew, doubts, adopt, forget)
+        settled = []
+        for video_id, entry in sorted(doubts.items()):
+            unknown = None
+            if video_id in adopt:
+                await crew.reconciler.adopt(await _as_unknown(crew, entry), adopt[video_id])
+            elif video_id in forget:
+                await _forget(crew, await _as_unknown(crew, entry))
+            elif crew.carrier.service.idempotent:
+                unknown = Reason(
+                    code="submission_unknown",
+                    message="the next run sends it again: the embedded engine makes no task twice",
+                )
+            else:
+                unknown = await crew.reconciler.settle(entry)
+            now = crew.book[entry.job_key]
+            settled.append(Settled(video_id=video_id, before=entry, entry=now, unknown=unknown))
+        return tuple(settled)
+
+
+def _check(
+    crew: Crew,
+    doubts: Mapping[VideoId, Entry],
+    adopt: Mapping[VideoId, TaskId],
+    forget: AbstractSet[VideoId],
+) -> None:
+    for video_id in sorted({*adopt, *forget}):
+        if video_id not in doubts:
+            raise UsageError(f"the create of {video_id!r} is not in doubt: nothing to settle")
+        if video_id in adopt and video_id in forget:
+            raise UsageError(f"{video_id!r} is to be adopted and forgotten: say one of them")
+        if adopt.get(video_id) in crew.book.claimed:
+            raise UsageError(f"task {adopt[video_id]} is another video's already")
+    if len(set(adopt.values())) != len(adopt):
+        raise UsageError("one task can't be two videos'")
+
+
+async def _as_unknown(crew: Crew, entry: Entry) -> Entry:
+    if entry.state is State.UNKNOWN:
+        return entry
+    return await crew.book.move(replace(entry, state=State.UNKNOWN), old=entry.state)
+
+
+async def _forget(crew: Crew, entry: Entry) -> None:
+    def also(ledger: Ledger) -> None:
+        ledger.withdraw(entry.job_key, entry.attempt)
+
+    planned = replace(entry, state=State.PLANNED, unknown_since=None)
+    await crew.book.move(planned, old=State.UNKNOWN, also=also)

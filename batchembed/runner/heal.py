@@ -1,0 +1,36 @@
+"""Brings the ledger in step with record and staging, which a crash may have left ahead of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from batchembed.core.states import Entry, State
+from batchembed.dataset.publish import Dataset
+from batchembed.dataset.staging import StagedDamagedError, read_staged
+from batchembed.runner.book import Book
+
+
+async def heal(book: Book, dataset: Dataset, staging: Path) -> None:
+    """Rows that the record has are committed; staged rows that are damaged are fetched again."""
+    await book.move_all(await asyncio.to_thread(_moves, book, dataset, staging))
+
+
+def _moves(book: Book, dataset: Dataset, staging: Path) -> list[tuple[State, Entry]]:
+    record = dataset.last()
+    published = {(spec.job_key, spec.rows_sha256) for spec in dataset.specs()}
+    moves = []
+    for entry in book.entries.values():
+        if entry.state is not State.STAGED or entry.staged is None:
+            continue
+        if record is not None and (entry.job_key, entry.staged.sha256) in published:
+            moves.append(
+                (State.STAGED, replace(entry, state=State.COMMITTED, commit=record.number))
+            )
+            continue
+        try:
+            read_staged(staging, entry.staged)
+        except StagedDamagedError:
+            moves.append((State.STAGED, replace(entry, state=State.READY, staged=None)))
+    return moves

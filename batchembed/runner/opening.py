@@ -1,0 +1,56 @@
+"""Opens, under the locks, what a verb works with that may change ledger and dataset."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from batchembed.core.model import JobKey, VideoId
+from batchembed.dataset.record import META
+from batchembed.runner.book import Book
+from batchembed.runner.crew import Crew, assemble
+from batchembed.runner.heal import heal
+from batchembed.runner.observe import Observer
+from batchembed.runner.setting import Setting
+from batchembed.store.ledger import KnownFile
+from batchembed.store.ledger_thread import LedgerThread
+from batchembed.store.lock import run_lock
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A crew at work, and what the ledger knows besides its entries."""
+
+    crew: Crew
+    observer: Observer
+    known: dict[str, KnownFile]  #: by path
+    names: dict[JobKey, VideoId]  #: a video of each job
+
+
+@contextlib.asynccontextmanager
+async def opened(setting: Setting) -> AsyncIterator[Opened]:
+    """The locks held, an interrupted publish ended, the ledger in step, the service open.
+
+    Raises:
+        LockedError: another run holds the state folder, or the dataset from elsewhere.
+        StorageError: ledger, staging or dataset can't be written; what is committed stays.
+    """
+    with run_lock(setting.home.lock), run_lock(setting.dataset.root / META / "lock"):
+        await asyncio.to_thread(setting.dataset.finish_interrupted)
+        async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:
+            entries, task_ids, known, names = await ledger.do(
+                lambda open_ledger: (
+                    open_ledger.entries(),
+                    open_ledger.task_ids(),
+                    open_ledger.files(),
+                    open_ledger.names(),
+                )
+            )
+            book = Book(ledger, entries, task_ids, clock=setting.clock)
+            await heal(book, setting.dataset, setting.home.staging)
+            observer = Observer(clock=setting.clock)
+            async with setting.open_service(observer) as service:
+                crew = await assemble(setting, service, book, observer)
+                yield Opened(crew=crew, observer=observer, known=known, names=names)

@@ -1,0 +1,293 @@
+"""Finds out what became of creates whose answer was lost, from the service's listing of its tasks.
+
+One listing serves every job in doubt. A task that is found is adopted; one that two complete
+listings do not show, both begun after the settle time, was never created, and the job is planned
+again. Anything less stays unknown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from batchembed.api.models import VideoEmbeddingTask
+from batchembed.api.pager import AsyncPager
+from batchembed.core.keys import url_content
+from batchembed.core.model import TaskId
+from batchembed.core.problems import Reason
+from batchembed.core.reconcile import Ambiguous, Found, Listed, Listing, Unseen, gap_s, judge
+from batchembed.core.states import Entry, State
+from batchembed.errors import ApiError, RateLimitError
+from batchembed.runner.book import Book
+from batchembed.store.ledger import Ledger
+
+#: A listing's largest page.
+PAGE = 50
+#: Answers to a listing that say that there is none here.
+_NO_LISTING = frozenset({400, 404, 405, 501})
+#: Complete listings, begun after the settle time, that must not show a task.
+_PROOFS = 2
+#: How many settle times a run waits for tasks that do not say yet what they are.
+_PATIENCE = 3
+#: How often an incomplete listing is read anew before it is a failure.
+_READINGS = 5
+
+
+class Lists(Protocol):
+    """What gives the service's tasks, page after page."""
+
+    async def list(self, *, page: int | None = None, page_limit: int | None = None) -> AsyncPager:
+        """One page, newest first."""
+        ...
+
+
+class NoListingError(Exception):
+    """The service has no listing of its tasks."""
+
+
+async def read_listing(client: Lists, *, skew_s: Callable[[], float]) -> Listing:
+    """Every task of the service.
+
+    No time is asked for: that would be by another clock than the service's. Tasks that are made
+    meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
+    says it has is read again, a few times.
+
+    Raises:
+        NoListingError: there is none.
+        ServiceError: it can't be had now.
+    """
+    tasks: dict[str, VideoEmbeddingTask] = {}
+    complete = False
+    for _ in range(_READINGS):
+        try:
+            first = await client.list(page=1, page_limit=PAGE)
+        except ApiError as error:
+            if error.status_code in _NO_LISTING:
+                raise NoListingError(str(error)) from error
+            raise
+        tasks = {task.id: task async for task in first if task.id is not None}
+        where = first.response.page_info
+        complete = where is None or len(tasks) >= (where.total_results or 0)
+        if complete:
+            break
+    return Listing(tasks=tuple(map(listed, tasks.values())), skew_s=skew_s(), complete=complete)
+
+
+def listed(task: VideoEmbeddingTask) -> Listed:
+    """A task of a listing, in the core's words."""
+    about = None if task.video_embedding is None else task.video_embedding.metadata
+    url = None if about is None else about.input_url
+    scope = None if about is None else about.video_embedding_scope
+    return Listed(
+        task_id=TaskId(task.id or ""),
+        status=task.status,
+        model_name=task.model_name,
+        created_at=None if task.created_at is None else task.created_at.timestamp(),
+        input_filename=None if about is None else about.input_filename,
+        url_digest=_url_digest(url),
+        video_clip_length=None if about is None else about.video_clip_length,
+        video_embedding_scope=None if scope is None else tuple(scope),
+    )
+
+
+def _url_digest(url: str | None) -> str | None:
+    if not url:
+        return None
+    try:
+        return url_content(url).digest
+    except ValueError:  # nothing that we would have sent
+        return None
+
+
+@dataclass(kw_only=True)
+class Reconciler:
+    """Settles doubts, all of a run's with the same listings."""
+
+    read: Callable[[], Awaitable[Listing]]
+    book: Book
+    dataset_id: str
+    settle_s: float
+    on_unknown: str  #: `wait`, `resubmit` or `fail`, where there is no listing
+    longest_wait_s: float
+    clock: Callable[[], float]
+    monotonic: Callable[[], float]
+    wait: Callable[[float], Awaitable[None]]  #: raises StoppedError where the run drains
+    #: Lets nothing be created while it is held; what it gives says that a listing has come.
+    holding: Callable[[], AbstractContextManager[Callable[[], None]]]
+    adopted: int = 0
+    _next: asyncio.Task[tuple[float, Listing]] | None = None
+    _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _quiet_until: float = float("-inf")
+
+    async def settle(self, entry: Entry) -> Reason | None:
+        """Find out about an entry that is `submitting` or `unknown`.
+
+        Returns:
+            Why it is still unknown. None: look at the entry, it is processing, planned or failed.
+
+        Raises:
+            StoppedError: the run drains.
+            ServiceError: the listing can't be had, although there is one.
+        """
+        # A service in trouble gets no more creates until it gives a listing.
+        with self.holding() as has_listed:
+            return await self._settle(entry, has_listed)
+
+    async def _settle(self, entry: Entry, has_listed: Callable[[], None]) -> Reason | None:
+        entry, lasted_s = await self._doubt(entry)
+        began = self.monotonic()
+        proofs = 0
+        while True:
+            try:
+                at, listing = await self._listing()
+                has_listed()
+            except NoListingError as error:
+                return await self._unlisted(entry, lasted_s, str(error))
+            except RateLimitError as error:
+                return _unknown(f"the service's tasks can't be listed now: {error}")
+            found = judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed)
+            age_s = lasted_s + at - began
+            match found:
+                case Found():
+                    await self._adopt(entry, found)
+                    return None
+                case Ambiguous(tasks=tasks):
+                    return _unknown(
+                        f"tasks {', '.join(tasks)} may each be it",
+                        hint="say which by `batchembed reconcile MANIFEST --adopt VIDEO=TASK`",
+                    )
+                case Unseen(hidden=()) if listing.complete and age_s >= self.settle_s:
+                    proofs += 1
+                    if proofs == _PROOFS:
+                        await self._absent(entry)
+                        return None
+                case Unseen(hidden=hidden) if hidden and age_s >= _PATIENCE * self.settle_s:
+                    return _unknown(
+                        f"the service does not say what task {', '.join(hidden)} is; it may be this"
+                    )
+                case Unseen(hidden=hidden) if hidden:
+                    proofs = 0
+                case _:
+                    pass
+            if self.settle_s - age_s > self.longest_wait_s:
+                return _unknown(f"it may still be listed in the next {self.settle_s - age_s:.0f} s")
+            await self.wait(gap_s(self.settle_s))
+
+    async def _doubt(self, entry: Entry) -> tuple[Entry, float]:
+        """The entry as `unknown`, and how long it has been: the moment is written once."""
+        now = self.clock()
+        if entry.state is State.SUBMITTING or entry.unknown_since is None:
+            entry = replace(entry, state=State.UNKNOWN, unknown_since=now)
+            old = self.book[entry.job_key].state
+            return await self.book.move(entry, old=old), 0.0
+        return entry, max(0.0, now - entry.unknown_since)
+
+    async def _listing(self) -> tuple[float, Listing]:
+        """A listing that begins from now on, and when it began; whoever asks meanwhile shares it."""
+        if self._next is None:
+            self._next = asyncio.create_task(self._read())
+            self._next.add_done_callback(_heard)
+        return await asyncio.shield(self._next)
+
+    async def _read(self) -> tuple[float, Listing]:
+        try:
+            async with self._turn:
+                early_s = self._quiet_until - self.monotonic()
+                if early_s > 0:
+                    await self.wait(early_s)
+                self._next = None  # who asks from here on needs one that begins later
+                began = self.monotonic()
+                listing = await self.read()
+                self._quiet_until = self.monotonic() + gap_s(self.settle_s)
+        except BaseException:
+            self._next = None
+            raise
+        return began, listing
+
+    async def _adopt(self, entry: Entry, found: Found) -> None:
+        task = found.task
+        warnings = entry.warnings
+        if found.others:
+            paid = Reason(
+                code="created_twice",
+                message=f"the service also made {', '.join(found.others)} of the same upload",
+            )
+            warnings = (*warnings, paid)
+        await self.adopt(entry, task.task_id, created_at=task.created_at, warnings=warnings)
+
+    async def adopt(
+        self,
+        entry: Entry,
+        task_id: TaskId,
+        *,
+        created_at: float | None = None,
+        warnings: tuple[Reason, ...] = (),
+    ) -> Entry:
+        """Take a task for the entry's."""
+        moved = await self.book.move(
+            replace(
+                entry,
+                state=State.PROCESSING,
+                task_id=task_id,
+                submitted_at=self.clock() if created_at is None else created_at,
+                adopted=True,
+                unknown_since=None,
+                warnings=warnings,
+            ),
+            old=State.UNKNOWN,
+        )
+        self.adopted += 1
+        return moved
+
+    async def _absent(self, entry: Entry) -> None:
+        """No task was made: the same create may be sent again."""
+
+        def also(ledger: Ledger) -> None:
+            ledger.withdraw(entry.job_key, entry.attempt)
+
+        planned = replace(entry, state=State.PLANNED, unknown_since=None)
+        await self.book.move(planned, old=State.UNKNOWN, also=also)
+
+    async def _unlisted(self, entry: Entry, lasted_s: float, said: str) -> Reason | None:
+        """Where there is nothing to look into, the manifest says what to do."""
+        match self.on_unknown:
+            case "resubmit":
+                if self.settle_s > lasted_s:
+                    await self.wait(self.settle_s - lasted_s)
+                await self.book.move(
+                    replace(entry, state=State.PLANNED, unknown_since=None), old=State.UNKNOWN
+                )
+                return None
+            case "fail":
+                reason = Reason(
+                    code="submission_unknown",
+                    message=f"its create got no answer, and no listing says more ({said})",
+                    hint="`run --retry failed:unknown` sends it again, and may pay for it twice",
+                )
+                await self.book.move(
+                    replace(entry, state=State.FAILED, reason=reason), old=State.UNKNOWN
+                )
+                return None
+            case _:
+                return _unknown(
+                    f"there is no listing to look into ({said})",
+                    hint="on_unknown_submission: resubmit sends it again, and may pay for it twice",
+                )
+
+
+def _unknown(why: str, hint: str | None = None) -> Reason:
+    return Reason(
+        code="submission_unknown",
+        message=f"its create got no answer: {why}",
+        hint=hint or "run again: it is looked for until it is found, or certainly not there",
+    )
+
+
+def _heard(task: asyncio.Task[tuple[float, Listing]]) -> None:
+    """Whoever waited may have gone: then nobody else would take the exception."""
+    with contextlib.suppress(asyncio.CancelledError):
+        task.exception()

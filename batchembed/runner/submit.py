@@ -1,0 +1,251 @@
+"""Creates a job's task: durably meant before anything leaves, and whatever the answer, written down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.models import Upload
+from batchembed.core.keys import idempotency_key, upload_name
+from batchembed.core.model import FileIdentity, FileSource, Job, TaskId, UrlSource, VideoId
+from batchembed.core.problems import Reason
+from batchembed.core.quota import Charge
+from batchembed.core.segments import window
+from batchembed.core.states import Entry, Intent, State
+from batchembed.errors import (
+    ApiConnectionError,
+    ApiError,
+    AuthenticationError,
+    BatchembedError,
+    RateLimitError,
+    SubmissionUnknown,
+    UsageLimitError,
+    VideoChangedError,
+)
+from batchembed.media.identity import identify
+from batchembed.runner.book import Book
+from batchembed.runner.gate import Gate
+from batchembed.runner.stopping import StoppedError
+from batchembed.store.ledger import Ledger
+
+#: The engine says so too, of a task whose file is no longer where it was.
+FILE_CHANGED = "video_file_changed"
+
+#: States from which a job is planned again before it is sent again.
+_AGAIN = frozenset({State.UNKNOWN, State.FAILED, State.LOST})
+
+
+def intent_of(job: Job) -> Intent:
+    """What a create of this job asks."""
+    asked = job.parameters
+    start, end = asked.video_start_offset_sec, asked.video_end_offset_sec
+    duration = None if job.facts is None else job.facts.duration_sec
+    whole = None
+    if duration is not None or end is not None:
+        whole = window(duration if duration is not None else end or 0.0, start, end)
+    return Intent(
+        model_name=asked.model_name,
+        video_clip_length=asked.video_clip_length,
+        video_embedding_scope=asked.video_embedding_scope,
+        url_digest=job.content.digest if job.content.kind == "url" else None,
+        start_ms=None if whole is None else whole.start_ms,
+        end_ms=None if whole is None else whole.end_ms,
+    )
+
+
+def seconds_of(intent: Intent | None) -> float | None:
+    """How much video a create is about, where that is known."""
+    if intent is None or intent.start_ms is None or intent.end_ms is None:
+        return None
+    return (intent.end_ms - intent.start_ms) / 1000
+
+
+@dataclass(kw_only=True)
+class Submitter:
+    """Creates tasks, as far as gate, limit and stop allow."""
+
+    client: AsyncTasksClient
+    book: Book
+    gate: Gate
+    idempotent: bool  #: a create that is sent again is the same task
+    dataset_id: str
+    clock: Callable[[], float]
+    stop: asyncio.Event
+    limit: int | None  #: creates in this run
+    created: Callable[[Entry], None]  #: told of each task
+    submitted: int = 0
+    submitted_sec: float = 0.0
+    _begun: int = 0
+
+    async def submit(
+        self, video_id: VideoId, job: Job, identity: FileIdentity | None, attempt: int
+    ) -> Reason | None:
+        """Create the task. The entry is durably `submitting` before anything is sent.
+
+        Returns:
+            Why it was not sent, if the job stays planned for this run. None: look at the entry.
+
+        Raises:
+            StoppedError: the run drains.
+            BatchembedError: something that is not this video's: the run ends.
+        """
+        if self.stop.is_set():
+            raise StoppedError
+        if self.limit is not None and self._begun >= self.limit:
+            return Reason(code="limit", message=f"this run creates {self.limit} tasks, no more")
+        self._begun += 1
+        intent = intent_of(job)
+        charge = await self.gate.admit(seconds_of(intent))
+        if isinstance(charge, Reason):
+            self._begun -= 1
+            return charge
+        if identity is not None and await asyncio.to_thread(identify, identity.path) != identity:
+            self._withdraw(charge)
+            await self.book.ensure(job.job_key)
+            return Reason(
+                code=FILE_CHANGED,
+                message=f"{identity.path} changed while it was read",
+                hint="run again once it is written",
+            )
+        entry = await self._intend(video_id, job, intent, attempt, charge)
+        try:
+            task_id = await self._create(job, entry)
+        except SubmissionUnknown:
+            unknown = replace(entry, state=State.UNKNOWN, unknown_since=self.clock())
+            await self.book.move(unknown, old=State.SUBMITTING)
+            if self.idempotent:
+                raise
+            return None
+        except VideoChangedError as error:
+            return await self._changed(entry, charge, error)
+        except (RateLimitError, UsageLimitError) as error:
+            await self._unsent(entry, charge)
+            await self.gate.refused(error)
+            return None
+        except BatchembedError as error:
+            await self._refused(entry, charge, error)
+            return None
+        except OSError as error:
+            await self._unsent(entry, charge)
+            return Reason(
+                code="video_file_unreadable",
+                message=f"the file can't be read any more: {error.strerror}",
+                hint="run again once it can",
+            )
+        self.submitted += 1
+        self.submitted_sec += charge.video_sec or 0.0
+        self.created(
+            await self.book.move(
+                replace(entry, state=State.PROCESSING, task_id=task_id, submitted_at=self.clock()),
+                old=State.SUBMITTING,
+            )
+        )
+        return None
+
+    async def _intend(
+        self, video_id: VideoId, job: Job, intent: Intent, attempt: int, charge: Charge
+    ) -> Entry:
+        """Bring the job to `submitting`, with its charge, in one transaction."""
+        entry = await self.book.ensure(job.job_key)
+        now = self.clock()
+        planned = Entry(
+            job_key=job.job_key, state=State.PLANNED, attempt=attempt, losses=entry.losses
+        )
+        meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)
+        moves = [(entry.state, planned)] if entry.state in _AGAIN else []
+        if entry.state is not State.SUBMITTING:
+            moves.append((State.PLANNED, meant))
+
+        def also(ledger: Ledger) -> None:
+            ledger.charge(job.job_key, attempt, charge)
+            ledger.name(video_id, job.job_key, source=job.source.shown, now=now)
+
+        return (await self.book.move_all(moves, also=also))[-1] if moves else entry
+
+    async def _create(self, job: Job, entry: Entry) -> TaskId:
+        asked = job.parameters
+        with contextlib.ExitStack() as stack:
+            upload: Upload | None = None
+            url: str | None = None
+            match job.source:
+                case FileSource(path=path):
+                    file = stack.enter_context(await asyncio.to_thread(Path(path).open, "rb"))
+                    suffix = PurePosixPath(path).suffix.lower()
+                    upload = Upload(
+                        file=file,
+                        filename=upload_name(
+                            self.dataset_id,
+                            job.job_key,
+                            entry.attempt,
+                            suffix if suffix.isascii() and suffix[1:].isalnum() else "",
+                        ),
+                        path=path,
+                        sha256=job.content.source_sha256,
+                    )
+                case UrlSource(url=url):
+                    pass
+            answer = await self.client.create(
+                model_name=asked.model_name,
+                video_file=upload,
+                video_url=url,
+                video_start_offset_sec=asked.video_start_offset_sec,
+                video_end_offset_sec=asked.video_end_offset_sec,
+                video_clip_length=asked.video_clip_length,
+                video_embedding_scope=asked.video_embedding_scope,
+                idempotency_key=idempotency_key(self.dataset_id, job.job_key, entry.attempt),
+            )
+        return TaskId(answer.id or "")
+
+    async def _changed(
+        self, entry: Entry, charge: Charge, error: VideoChangedError
+    ) -> Reason | None:
+        """What was sent is no version of the file: a task of it, if there is one, is of no use."""
+        reason = Reason(code=FILE_CHANGED, message=str(error), hint="run again once it is written")
+        if error.task_id is None:
+            await self._unsent(entry, charge)
+            return reason
+        failed = replace(entry, state=State.FAILED, task_id=TaskId(error.task_id), reason=reason)
+        await self.book.move(failed, old=State.SUBMITTING)
+        return None
+
+    async def _refused(self, entry: Entry, charge: Charge, error: BatchembedError) -> None:
+        """The create certainly made no task: the video's failure, or the whole run's."""
+        if not isinstance(error, ApiError) or _ends_the_run(error):
+            await self._unsent(entry, charge)
+            raise error
+        reason = Reason(
+            code=error.code or f"http_{error.status_code}",
+            message=error.server_message or str(error),
+        )
+        failed = replace(entry, state=State.FAILED, reason=reason)
+        await self.book.move(failed, old=State.SUBMITTING, also=_withdrawal(entry))
+        self._withdraw(charge)
+
+    async def _unsent(self, entry: Entry, charge: Charge) -> None:
+        await self.book.move(
+            replace(entry, state=State.PLANNED), old=State.SUBMITTING, also=_withdrawal(entry)
+        )
+        self._withdraw(charge)
+
+    def _withdraw(self, charge: Charge) -> None:
+        self._begun -= 1
+        self.gate.withdraw(charge)
+
+
+def _withdrawal(entry: Entry) -> Callable[[Ledger], None]:
+    return lambda ledger: ledger.withdraw(entry.job_key, entry.attempt)
+
+
+def _ends_the_run(error: ApiError) -> bool:
+    """Whether a create was refused for what every other one has too: key, address, model."""
+    if isinstance(error, (ApiConnectionError, AuthenticationError)):
+        return True
+    if error.status_code is None or 300 <= error.status_code < 400:
+        return True
+    if error.status_code in {404, 405}:  # there is nothing to create at this address
+        return True
+    return error.code == "parameter_invalid" and "model_name" in (error.server_message or "")

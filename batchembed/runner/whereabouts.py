@@ -1,0 +1,94 @@
+"""Where our tasks stand in the service's listing: newest first, with those of others between them."""
+
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from batchembed.core.model import TaskId
+
+#: The service's largest page.
+PAGE_TASKS = 50
+#: Places that are remembered: those of the last pages.
+_SIGHTINGS = 10 * PAGE_TASKS
+
+
+@dataclass(frozen=True, slots=True)
+class _Sighting:
+    """One of our tasks in a page: which one by order of creation, and how many not of ours were before it.
+
+    The number is below zero where newer ones of ours are not listed.
+    """
+
+    nth: int
+    others: int
+
+
+class Whereabouts:
+    """Guesses in which page a task is, from the order of creation and from the pages seen so far."""
+
+    def __init__(self) -> None:
+        self._nth: dict[TaskId, int] = {}
+        self._created = 0
+        self._sightings: deque[_Sighting] = deque(maxlen=_SIGHTINGS)
+        self._page_tasks = PAGE_TASKS
+
+    @property
+    def has_seen(self) -> bool:
+        """Whether a page has shown a task of ours yet."""
+        return bool(self._sightings)
+
+    def created(self, task_id: TaskId) -> None:
+        """The newest task of ours, until the next."""
+        self._nth[task_id] = self._created
+        self._created += 1
+
+    def forget(self, task_id: TaskId) -> None:
+        """It is asked for no more. Its place in the listing stays taken."""
+        self._nth.pop(task_id, None)
+
+    def knows(self, task_id: TaskId) -> bool:
+        """Whether it was created, and is not forgotten."""
+        return task_id in self._nth
+
+    def pages(self, wanted: Iterable[TaskId]) -> dict[int, list[TaskId]]:
+        """Page -> which of the wanted are expected there; those that nobody created are in none."""
+        latest = {sighting.nth: sighting for sighting in self._sightings}
+        known = sorted(latest.values(), key=lambda sighting: sighting.nth)
+        found: dict[int, list[TaskId]] = defaultdict(list)
+        for task_id in wanted:
+            nth = self._nth.get(task_id)
+            if nth is not None:
+                newer = self._created - 1 - nth + _others(known, nth)
+                found[1 + int(max(0, newer) // self._page_tasks)].append(task_id)
+        return found
+
+    def saw(self, page: int, listed: Sequence[TaskId], page_tasks: int) -> None:
+        """A page came.
+
+        Args:
+            page: its number, from 1.
+            listed: its tasks, newest first.
+            page_tasks: how many a page has, as the service says.
+        """
+        if page_tasks != self._page_tasks:
+            self._page_tasks = page_tasks
+            self._sightings.clear()
+        for newer, task_id in enumerate(listed, (page - 1) * page_tasks):
+            nth = self._nth.get(task_id)
+            if nth is not None:
+                self._sightings.append(_Sighting(nth, newer - (self._created - 1 - nth)))
+
+
+def _others(known: Sequence[_Sighting], nth: int) -> float:
+    """How many others are newer than our nth task, going by those of ours that were seen around it."""
+    if not known:
+        return 0
+    at = bisect.bisect_left(known, nth, key=lambda sighting: sighting.nth)
+    older, newer = known[max(0, at - 1)], known[min(at, len(known) - 1)]
+    if nth >= newer.nth or nth <= older.nth:
+        return newer.others if nth >= newer.nth else older.others
+    share = (nth - older.nth) / (newer.nth - older.nth)
+    return older.others + share * (newer.others - older.others)

@@ -1,0 +1,301 @@
+"""What a run does about creates that got no answer, over listings that a test scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from batchembed.core.keys import upload_name
+from batchembed.core.model import JobKey, TaskId
+from batchembed.core.problems import Reason
+from batchembed.core.quota import Charge
+from batchembed.core.reconcile import Listed, Listing
+from batchembed.core.states import Entry, Intent, State
+from batchembed.errors import NotSentError, RateLimitError
+from batchembed.runner.book import Book
+from batchembed.runner.reconcile import NoListingError, Reconciler
+from tests.support.fakes import FakeClock, MemoryCalls
+
+DATASET = "d" * 32
+KEY = JobKey("a" * 64)
+OTHER = JobKey("b" * 64)
+INTENT = Intent(model_name="local-v1", video_clip_length=6.0, video_embedding_scope=("clip",))
+
+
+def listed(key: JobKey = KEY, task_id: str = "t1", name: str | None = "") -> Listed:
+    marker = upload_name(DATASET, key, 1, ".mp4") if name == "" else name
+    return Listed(
+        task_id=TaskId(task_id),
+        status="processing",
+        model_name="local-v1",
+        created_at=None,
+        input_filename=marker,
+        url_digest=None,
+        video_clip_length=6.0,
+        video_embedding_scope=("clip",),
+    )
+
+
+@dataclass(kw_only=True)
+class Scene:
+    """A ledger with jobs in doubt, a clock, and a service whose listing is a function of time."""
+
+    shows: Callable[[float], tuple[Listed, ...]] = lambda _: ()
+    settle_s: float = 10.0
+    on_unknown: str = "wait"
+    complete: bool = True
+    error: Exception | None = None
+    calls: MemoryCalls = field(default_factory=MemoryCalls)
+    world: FakeClock = field(default_factory=FakeClock)
+    listings: list[float] = field(default_factory=list)
+    held: int = 0
+    released: int = 0
+
+    def __post_init__(self) -> None:
+        self.began = self.world.now
+
+    def doubt(self, key: JobKey = KEY, *, state: State = State.UNKNOWN) -> Entry:
+        ledger = self.calls.ledger
+        ledger.add(key, now=self.began)
+        meant = Entry(
+            job_key=key,
+            state=State.SUBMITTING,
+            attempt=1,
+            intent=INTENT,
+            intended_at=self.world.now,
+            updated_at=self.world.now,
+        )
+        ledger.move(meant, old=State.PLANNED)
+        ledger.charge(key, 1, Charge(at=self.world.now, video_sec=10.0))
+        if state is State.UNKNOWN:
+            unknown = replace(meant, state=state, unknown_since=self.world.now)
+            ledger.move(unknown, old=State.SUBMITTING)
+        return ledger.entries()[key]
+
+    async def read(self) -> Listing:
+        self.listings.append(self.world.now - self.began)
+        await asyncio.sleep(0)
+        if self.error is not None:
+            raise self.error
+        shown = self.shows(self.world.now - self.began)
+        return Listing(tasks=shown, skew_s=0.0, complete=self.complete)
+
+    @contextlib.contextmanager
+    def holding(self) -> Iterator[Callable[[], None]]:
+        self.held += 1
+
+        def release() -> None:
+            self.released += 1
+
+        yield release
+
+    def reconciler(self) -> Reconciler:
+        ledger = self.calls.ledger
+        self.book = Book(self.calls, ledger.entries(), ledger.task_ids(), clock=self.world.clock)
+        return Reconciler(
+            read=self.read,
+            book=self.book,
+            dataset_id=DATASET,
+            settle_s=self.settle_s,
+            on_unknown=self.on_unknown,
+            longest_wait_s=600.0,
+            clock=self.world.clock,
+            monotonic=self.world.monotonic,
+            wait=self.world.sleep,
+            holding=self.holding,
+        )
+
+    def settle(self, *entries: Entry) -> list[Reason | None]:
+        reconciler = self.reconciler()
+
+        async def all_of_them() -> list[Reason | None]:
+            found: list[Awaitable[Reason | None]] = [reconciler.settle(each) for each in entries]
+            return list(await asyncio.gather(*found))
+
+        return asyncio.run(all_of_them())
+
+    def state(self, key: JobKey = KEY) -> State:
+        return self.calls.ledger.entries()[key].state
+
+
+def test_a_task_that_is_listed_is_adopted_at_once() -> None:
+    scene = Scene(shows=lambda _: (listed(),))
+
+    assert scene.settle(scene.doubt()) == [None]
+
+    entry = scene.calls.ledger.entries()[KEY]
+    assert (entry.state, entry.task_id, entry.adopted) == (State.PROCESSING, "t1", True)
+    assert entry.unknown_since is None
+    assert len(scene.listings) == 1
+    assert len(scene.calls.ledger.charges()) == 1
+
+
+def test_a_task_that_is_listed_late_is_waited_for() -> None:
+    scene = Scene(shows=lambda now: (listed(),) if now >= 9.0 else ())
+
+    assert scene.settle(scene.doubt()) == [None]
+    assert scene.state() is State.PROCESSING
+
+
+def test_a_task_is_absent_after_two_listings_past_the_settle_time() -> None:
+    scene = Scene()
+
+    assert scene.settle(scene.doubt()) == [None]
+
+    assert scene.state() is State.PLANNED
+    assert len([at for at in scene.listings if at >= 10.0]) == 2
+    assert scene.calls.ledger.charges() == ()
+
+
+def test_the_settle_time_counts_from_when_the_doubt_was_noticed() -> None:
+    scene = Scene()
+    entry = scene.doubt(state=State.SUBMITTING)
+    scene.world.pass_(1_000.0)  # the crash was long ago; nobody looked until now
+    before = scene.world.now - scene.began
+
+    scene.settle(entry)
+
+    assert scene.state() is State.PLANNED
+    assert scene.listings[-2] >= before + 10.0
+
+
+def test_a_doubt_of_an_earlier_run_need_not_wait_again() -> None:
+    scene = Scene()
+    entry = scene.doubt()
+    scene.world.pass_(60.0)
+
+    scene.settle(entry)
+
+    assert scene.state() is State.PLANNED
+    assert len(scene.listings) == 2
+
+
+def test_a_clock_that_was_set_back_makes_no_doubt_old() -> None:
+    scene = Scene()
+    entry = scene.doubt()
+    scene.world.now -= 86_400.0
+
+    scene.settle(entry)
+
+    assert scene.state() is State.PLANNED
+    assert scene.world.elapsed >= 10.0
+
+
+def test_an_incomplete_listing_proves_nothing() -> None:
+    scene = Scene(complete=False, shows=lambda now: (listed(),) if now >= 60.0 else ())
+
+    assert scene.settle(scene.doubt()) == [None]
+    assert scene.state() is State.PROCESSING
+
+
+def test_a_nameless_task_may_be_it_so_nothing_is_sent_again() -> None:
+    scene = Scene(shows=lambda _: (listed(name=None),))
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert "t1" in unknown.message
+    assert scene.state() is State.UNKNOWN
+
+
+def test_a_nameless_task_that_says_its_name_later_is_adopted() -> None:
+    scene = Scene(shows=lambda now: (listed(name=None if now < 20.0 else ""),))
+
+    assert scene.settle(scene.doubt()) == [None]
+    assert scene.state() is State.PROCESSING
+
+
+def test_one_listing_serves_many_doubts() -> None:
+    keys = [JobKey(f"{number:064x}") for number in range(50)]
+    scene = Scene(
+        shows=lambda _: tuple(listed(key, f"t{number}") for number, key in enumerate(keys))
+    )
+
+    assert scene.settle(*(scene.doubt(key) for key in keys)) == [None] * 50
+
+    assert len(scene.listings) <= 2
+    tasks = {entry.task_id for entry in scene.calls.ledger.entries().values()}
+    assert len(tasks) == 50
+
+
+def test_creates_are_held_until_a_listing_has_come() -> None:
+    scene = Scene(error=NotSentError("away"))
+    entry = scene.doubt()
+
+    with pytest.raises(NotSentError):
+        scene.settle(entry)
+
+    assert (scene.held, scene.released) == (1, 0)
+    assert scene.state() is State.UNKNOWN
+
+    scene.error = None
+    scene.settle(scene.calls.ledger.entries()[KEY])
+    assert scene.released >= 1
+
+
+def test_a_listing_that_is_limited_leaves_the_doubt() -> None:
+    scene = Scene(error=RateLimitError(status_code=429))
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert scene.state() is State.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("on_unknown", "state"),
+    [("wait", State.UNKNOWN), ("resubmit", State.PLANNED), ("fail", State.FAILED)],
+)
+def test_without_a_listing_the_manifest_decides(on_unknown: str, state: State) -> None:
+    scene = Scene(error=NoListingError("404"), on_unknown=on_unknown)
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert scene.state() is state
+    assert (unknown is None) == (on_unknown != "wait")
+    assert on_unknown != "resubmit" or scene.world.elapsed >= 10.0
+
+
+def test_a_wait_beyond_the_longest_is_left_to_another_run() -> None:
+    scene = Scene(settle_s=5_000.0)
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert scene.state() is State.UNKNOWN
+    assert len(scene.listings) == 1
+
+
+def test_the_moment_of_a_doubt_is_written_once() -> None:
+    scene = Scene(settle_s=5_000.0)
+    entry = scene.doubt()
+    noticed = entry.unknown_since
+    scene.settle(entry)
+    scene.world.pass_(100.0)
+
+    scene.settle(scene.calls.ledger.entries()[KEY])
+
+    assert scene.calls.ledger.entries()[KEY].unknown_since == noticed
+
+
+def test_a_task_that_was_made_twice_is_told() -> None:
+    scene = Scene(shows=lambda _: (listed(), listed(task_id="t2")))
+
+    scene.settle(scene.doubt())
+
+    (warning,) = scene.calls.ledger.entries()[KEY].warnings
+    assert warning.code == "created_twice"
+    assert "t2" in warning.message
+
+
+def test_two_doubts_never_take_one_task() -> None:
+    scene = Scene(shows=lambda _: (listed(KEY, "t1"), listed(OTHER, "t2")))
+
+    scene.settle(scene.doubt(), scene.doubt(OTHER))
+
+    assert scene.calls.ledger.entries()[KEY].task_id == "t1"
+    assert scene.calls.ledger.entries()[OTHER].task_id == "t2"
