@@ -17,7 +17,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from batchembed.errors import LedgerError
-from batchembed.store.ledger import Ledger, SqliteLedger
+from batchembed.store.ledger import Ledger
+from batchembed.store.sqlite_ledger import SqliteLedger
 
 T = TypeVar("T")
 

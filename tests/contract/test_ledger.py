@@ -11,7 +11,8 @@ import pytest
 from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, Staged, State
-from batchembed.store.ledger import KnownFile, Ledger, SqliteLedger
+from batchembed.store.ledger import KnownFile, Ledger
+from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.support.fakes import MemoryLedger
 
 KEY = JobKey("k" * 64)

@@ -11,9 +11,10 @@ import pytest
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
-from batchembed.store.ledger import Ledger, SqliteLedger
+from batchembed.store.ledger import Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
+from batchembed.store.sqlite_ledger import SqliteLedger
 
 
 def test_an_acknowledged_move_is_in_the_file_for_another_connection(tmp_path: Path) -> None:

@@ -1,0 +1,329 @@
+"""The ledger in one SQLite file.
+
+SQLite with a rollback journal and `synchronous = EXTRA`: an acknowledged move survives a power
+cut, which WAL with `synchronous = NORMAL` does not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId, VideoId
+from batchembed.core.problems import Reason
+from batchembed.core.quota import Charge
+from batchembed.core.states import Entry, Intent, Staged, State, require_allowed
+from batchembed.errors import LedgerError
+from batchembed.store.ledger import Block, KnownFile, LedgerMove
+from batchembed.store.queries import migrations, queries
+
+APPLICATION_ID = 0x62_62_6C_31  # "bbl1"
+
+
+class SqliteLedger:
+    """A ledger in one SQLite file. To be used by one thread; a batch is one transaction."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, run_id: str = "") -> None:
+        """Open the ledger, making it where there is none.
+
+        Raises:
+            LedgerError: it can't be used: damaged, not writable, or of a newer version.
+        """
+        self._path = path
+        self._run_id = run_id
+        try:
+            if read_only:
+                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                self._require_version(self._version())
+                if self._version() < len(migrations()):
+                    self._look_at_a_copy()
+            else:
+                self._db = sqlite3.connect(path, isolation_level=None)
+                self._db.execute("PRAGMA journal_mode = TRUNCATE")
+                self._db.execute("PRAGMA synchronous = EXTRA")
+                self._require_whole()
+                self._migrate()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _version(self) -> int:
+        version: int = self._db.execute("PRAGMA user_version").fetchone()[0]
+        return version
+
+    def _require_version(self, version: int) -> None:
+        newest = len(migrations())
+        if version > newest:
+            raise LedgerError(
+                f"the ledger {self._path} is of version {version}, and this batchembed knows up to "
+                f"{newest}: upgrade batchembed"
+            )
+
+    def _require_whole(self) -> None:
+        found: str = self._db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise self._unusable(sqlite3.DatabaseError(found))
+
+    def _migrate(self) -> None:
+        version = self._version()
+        self._require_version(version)
+        if 0 < version < len(migrations()):
+            self._keep_copy(version)
+        self._run_migrations(version)
+
+    def _run_migrations(self, version: int) -> None:
+        for number, script in enumerate(migrations()[version:], start=version + 1):
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID};"
+                f" PRAGMA user_version = {number}; COMMIT;"
+            )
+
+    def _look_at_a_copy(self) -> None:
+        """Read the ledger of an earlier version without a change to its file."""
+        copy = sqlite3.connect(":memory:", isolation_level=None)
+        self._db.backup(copy)
+        self._db.close()
+        self._db = copy
+        self._run_migrations(self._version())
+
+    def _keep_copy(self, version: int) -> None:
+        """Keep the ledger as the earlier version had it."""
+        copy = self._path.with_name(f"{self._path.stem}.v{version}.sqlite")
+        copy.unlink(missing_ok=True)
+        self._db.execute("VACUUM INTO ?", (str(copy),))
+
+    def _unusable(self, error: sqlite3.Error) -> LedgerError:
+        return LedgerError(
+            f"the ledger {self._path} can't be used: {error}. It knows which tasks were paid for: "
+            "mend the disk, or restore the file, rather than delete it"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+        except ValueError as error:
+            raise LedgerError(f"a row of the ledger {self._path} is damaged: {error}") from error
+
+    def entries(self) -> dict[JobKey, Entry]:
+        """Every entry."""
+        with self._reading():
+            rows = self._db.execute(queries()["all_entries"])
+            return {entry.job_key: entry for entry in map(_entry, rows)}
+
+    def add(self, key: JobKey, *, now: float) -> None:
+        """Put a job in as planned; an entry that exists stays as it is."""
+        self._db.execute(queries()["add_entry"], {"job_key": key, "updated_at": now})
+
+    def move(self, entry: Entry, *, old: State) -> bool:
+        """Take a job from `old` to what `entry` says; False if it was no longer in `old`."""
+        require_allowed(old, entry.state)
+        values = {
+            "job_key": entry.job_key,
+            "state": entry.state,
+            "attempt": entry.attempt,
+            "task_id": entry.task_id,
+            "staged": _json(entry.staged),
+            "commit_number": entry.commit,
+            "reason": _json(entry.reason),
+            "warnings": _json(entry.warnings),
+            "intent": _json(entry.intent),
+            "intended_at": entry.intended_at,
+            "unknown_since": entry.unknown_since,
+            "submitted_at": entry.submitted_at,
+            "adopted": entry.adopted,
+            "losses": entry.losses,
+            "updated_at": entry.updated_at,
+            "old_state": old,
+            "run_id": self._run_id,
+        }
+        if self._db.execute(queries()["move_entry"], values).rowcount != 1:
+            return False
+        self._db.execute(queries()["keep_move"], values)
+        return True
+
+    def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
+        """Every move of a job, in order."""
+        with self._reading():
+            rows = self._db.execute(queries()["moves_of"], {"job_key": key})
+            return tuple(map(_move, rows))
+
+    def task_ids(self) -> frozenset[TaskId]:
+        """Every task that any job has or had."""
+        with self._reading():
+            return frozenset(TaskId(row[0]) for row in self._db.execute(queries()["all_task_ids"]))
+
+    def charge(self, key: JobKey, attempt: int, charge: Charge) -> None:
+        """Keep what a create may cost."""
+        self._db.execute(
+            queries()["charge"],
+            {"job_key": key, "attempt": attempt, "at": charge.at, "video_sec": charge.video_sec},
+        )
+
+    def withdraw(self, key: JobKey, attempt: int) -> None:
+        """Forget the charge of a create that made no task."""
+        self._db.execute(queries()["withdraw"], {"job_key": key, "attempt": attempt})
+
+    def settle(self, key: JobKey, attempt: int, video_sec: float) -> None:
+        """Say how long the video of a charge was."""
+        self._db.execute(
+            queries()["settle"], {"job_key": key, "attempt": attempt, "video_sec": video_sec}
+        )
+
+    def charges(self) -> tuple[Charge, ...]:
+        """Every charge, the oldest first."""
+        with self._reading():
+            rows = self._db.execute(queries()["all_charges"])
+            return tuple(Charge(at=at, video_sec=video_sec) for at, video_sec in rows)
+
+    def block(self) -> Block | None:
+        """Until when the service takes no creates, where it said so."""
+        with self._reading():
+            row = self._db.execute(queries()["get_block"]).fetchone()
+            return None if row is None else Block(until=row[0], why=row[1])
+
+    def set_block(self, block: Block | None) -> None:
+        """Keep, or forget, until when the service takes no creates."""
+        if block is None:
+            self._db.execute(queries()["clear_block"])
+        else:
+            self._db.execute(queries()["set_block"], {"until": block.until, "why": block.why})
+
+    def name(self, video_id: VideoId, key: JobKey, *, source: str, now: float) -> None:
+        """Keep that a video is this job."""
+        self._db.execute(
+            queries()["name_video"],
+            {"video_id": video_id, "job_key": key, "source": source, "at": now},
+        )
+
+    def jobs_of(self, video_id: VideoId) -> tuple[JobKey, ...]:
+        """The jobs that a video has been, the oldest first."""
+        with self._reading():
+            rows = self._db.execute(queries()["jobs_of_video"], {"video_id": video_id})
+            return tuple(JobKey(row[0]) for row in rows)
+
+    def names(self) -> dict[JobKey, VideoId]:
+        """A video of each job, for messages."""
+        with self._reading():
+            rows = self._db.execute(queries()["video_of_job"])
+            return {JobKey(key): VideoId(video_id) for key, video_id in rows}
+
+    def files(self) -> dict[str, KnownFile]:
+        """Every remembered file, by path."""
+        with self._reading():
+            rows = self._db.execute(queries()["all_files"])
+            return {row[0]: _known_file(row) for row in rows}
+
+    def remember(self, known: KnownFile) -> None:
+        """Keep what reading a file told."""
+        identity = known.identity
+        self._db.execute(
+            queries()["remember_file"],
+            {
+                "path": identity.path,
+                "dev": identity.dev,
+                "inode": identity.inode,
+                "size_bytes": identity.size_bytes,
+                "mtime_ns": identity.mtime_ns,
+                "ctime_ns": identity.ctime_ns,
+                "sha256": known.sha256,
+                "facts": _json({_kind(known.facts): known.facts}),
+            },
+        )
+
+    def batch(self, calls: list[Callable[[], None]]) -> None:
+        """Make all the calls in one transaction, durable when this returns.
+
+        Raises:
+            LedgerError: nothing of the batch is durable.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for call in calls:
+                    call()
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    key, state, attempt, task_id, staged, commit, reason, warnings, *rest = row
+    intent, intended_at, unknown_since, submitted_at, adopted, losses, updated_at = rest
+    return Entry(
+        job_key=JobKey(key),
+        state=State(state),
+        attempt=attempt,
+        task_id=None if task_id is None else TaskId(task_id),
+        staged=None if staged is None else msgspec.json.decode(staged, type=Staged),
+        commit=commit,
+        reason=None if reason is None else msgspec.json.decode(reason, type=Reason),
+        warnings=msgspec.json.decode(warnings, type=tuple[Reason, ...]),
+        intent=None if intent is None else msgspec.json.decode(intent, type=Intent),
+        intended_at=intended_at,
+        unknown_since=unknown_since,
+        submitted_at=submitted_at,
+        adopted=bool(adopted),
+        losses=losses,
+        updated_at=updated_at,
+    )
+
+
+def _move(row: tuple[Any, ...]) -> LedgerMove:
+    at, run_id, state, attempt, task_id, reason = row
+    return LedgerMove(
+        at=at,
+        run_id=run_id,
+        state=State(state),
+        attempt=attempt,
+        task_id=None if task_id is None else TaskId(task_id),
+        reason=None if reason is None else msgspec.json.decode(reason, type=Reason),
+    )
+
+
+class _StoredFacts(msgspec.Struct):
+    facts: Facts | None = None
+    reason: Reason | None = None
+
+
+def _kind(facts: Facts | Reason) -> str:
+    return "reason" if isinstance(facts, Reason) else "facts"
+
+
+def _known_file(row: tuple[Any, ...]) -> KnownFile:
+    path, dev, inode, size_bytes, mtime_ns, ctime_ns, sha256, told = row
+    stored = msgspec.json.decode(told, type=_StoredFacts)
+    facts = stored.facts or stored.reason
+    if facts is None:
+        msg = f"nothing is told of {path}"
+        raise ValueError(msg)
+    return KnownFile(
+        identity=FileIdentity(
+            path=path,
+            dev=dev,
+            inode=inode,
+            size_bytes=size_bytes,
+            mtime_ns=mtime_ns,
+            ctime_ns=ctime_ns,
+        ),
+        facts=facts,
+        sha256=sha256,
+    )
