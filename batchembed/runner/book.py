@@ -104,6 +104,8 @@ class Book:
         """Several moves in one transaction; each from the state that stands before it."""
         now = self._clock()
         made = [(old, replace(entry, updated_at=now)) for old, entry in moves]
+        if not made:
+            return ()
 
         def move(ledger: Ledger) -> list[Entry]:
             failed = [entry for old, entry in made if not ledger.move(entry, old=old)]

@@ -225,7 +225,11 @@ class Carrier:
 
     async def _collect(self, entry: Entry, task_id: TaskId, load: Load | None) -> Reason | None:
         try:
-            await self.collector.collect(entry.job_key, task_id, self._intent(entry, load))
+            seconds = await self.collector.collect(
+                entry.job_key, task_id, self._intent(entry, load)
+            )
+            if seconds is not None:
+                self.submitter.learn(entry.job_key, seconds)
         except NotFoundError as error:
             await self._lose(entry, error)
         except RateLimitError as error:

@@ -42,8 +42,11 @@ class Collector:
     collected_sec: float = 0.0
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
-    async def collect(self, key: JobKey, task_id: TaskId, intent: Intent) -> None:
+    async def collect(self, key: JobKey, task_id: TaskId, intent: Intent) -> float | None:
         """Retrieve, check and stage. An answer that breaks a check is kept: it was paid for.
+
+        Returns:
+            The seconds of video that were embedded; None where the answer stays broken.
 
         Raises:
             NotFoundError: the service no longer has the task.
@@ -53,7 +56,7 @@ class Collector:
         async with self._turn:
             checked = await self._checked(entry, task_id, intent)
             if checked is None:
-                return
+                return None
             staged = await asyncio.to_thread(write_staged, checked, self.staging, key)
         known = {warning.code for warning in entry.warnings}
         warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
@@ -70,6 +73,7 @@ class Collector:
             also=also,
         )
         self.collected_sec += seconds
+        return seconds
 
     async def _checked(self, entry: Entry, task_id: TaskId, intent: Intent) -> CheckedRows | None:
         """The rows; None where the answer stays broken, and the job has failed."""

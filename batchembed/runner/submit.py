@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import Upload
 from batchembed.core.keys import idempotency_key, upload_name
-from batchembed.core.model import FileIdentity, FileSource, Job, TaskId, UrlSource, VideoId
+from batchembed.core.model import (
+    FileIdentity,
+    FileSource,
+    Job,
+    JobKey,
+    TaskId,
+    UrlSource,
+    VideoId,
+)
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
 from batchembed.core.segments import window
@@ -80,6 +88,7 @@ class Submitter:
     submitted: int = 0
     submitted_sec: float = 0.0
     _begun: int = 0
+    _of_unknown_length: dict[JobKey, Charge] = field(default_factory=dict)
 
     async def submit(
         self, video_id: VideoId, job: Job, identity: FileIdentity | None, attempt: int
@@ -136,6 +145,8 @@ class Submitter:
                 message=f"the file can't be read any more: {error.strerror}",
                 hint="run again once it can",
             )
+        if charge.video_sec is None:
+            self._of_unknown_length[job.job_key] = charge
         self.submitted += 1
         self.submitted_sec += charge.video_sec or 0.0
         self.created(
@@ -145,6 +156,13 @@ class Submitter:
             )
         )
         return None
+
+    def learn(self, key: JobKey, video_sec: float) -> None:
+        """Now it is known how long the video of a job is: that much is spent, and no more."""
+        charge = self._of_unknown_length.pop(key, None)
+        if charge is not None:
+            self.gate.learn(charge, video_sec)
+            self.submitted_sec += video_sec
 
     async def _intend(
         self, video_id: VideoId, job: Job, intent: Intent, attempt: int, charge: Charge
