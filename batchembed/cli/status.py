@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
 
 from batchembed.cli.options import format_option, manifest_options, read, state_option
 from batchembed.cli.problems import print_json
-from batchembed.cli.state import remembered
-from batchembed.report.text import printable
+from batchembed.cli.standing import (
+    is_in_flight,
+    job_dict,
+    moment,
+    next_step,
+    outcome_of,
+    reasons_of,
+)
+from batchembed.cli.state import Remembered, remembered
+from batchembed.core.model import Manifest
+from batchembed.report.expiry import WARN_S
+from batchembed.report.moments import come_back, length
+from batchembed.report.text import many, printable
 from batchembed.runner.foresee import Foreseen, foresee
+
+#: Steps that take no work.
+_IDLE = {"nothing", "skip", "reject"}
 
 
 @click.command("status")
@@ -27,42 +42,129 @@ def command(
     state_dir: str | None,
     output_format: str,
 ) -> None:
-    """Show each video's state as earlier runs left it. Opens no video, asks no service."""
+    """Show each video's state, age and expiry. Opens no video, asks no service."""
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
     foreseen = foresee(asked.manifest, asked.profile, before.entries, before.known)
-    lines = [_line(each) for each in foreseen]
-    counts = Counter(line["outcome"] for line in lines)
-    record = None if before.dataset is None else before.dataset.last()
-    dataset = {
-        "path": asked.manifest.output.path,
-        "record": None if record is None else record.number,
-        "rows": 0 if record is None else record.rows,
-    }
+    told = status(asked.manifest, before, foreseen, now=time.time())
     if output_format == "json":
-        print_json({"counts": counts, "dataset": dataset, "videos": lines})
+        print_json(told)
         return
-    for line in lines:
-        details = [line["state"], line["task_id"], line["since"], line["why"]]
-        told = "  ".join(str(detail) for detail in details if detail)
-        click.echo(printable(f"{line['outcome']:9} {line['video_id']}  {told}".rstrip()))
-    told = ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())) or "no videos"
-    what = "no dataset yet" if record is None else f"record {record.number}, {record.rows:,} rows"
-    click.echo(f"status: {told}; {what} in {dataset['path']}")
+    for line in _text(told):
+        click.echo(printable(line))
 
 
-def _line(each: Foreseen) -> dict[str, Any]:
-    entry, found = each.entry, each.found
-    reasons = () if found is None else found.reasons
-    if entry is not None and entry.reason is not None:
-        reasons = (*reasons, entry.reason)
+def status(
+    manifest: Manifest, before: Remembered, foreseen: Sequence[Foreseen], *, now: float
+) -> dict[str, Any]:
+    """Everything that `status` says, as `docs/json.md` describes it."""
+    videos = [_video(each, manifest, now) for each in foreseen]
+    others = _others(before, foreseen, manifest, now)
+    record = None if before.dataset is None else before.dataset.last()
+    blocked = before.block if before.block is not None and before.block.until > now else None
+    return {
+        "version": 1,
+        "now": moment(now),
+        "counts": Counter(line["outcome"] for line in videos),
+        "next": Counter(line["next"] for line in videos),
+        "in_doubt": sum(line["in_doubt"] for line in (*videos, *others)),
+        "dataset": {
+            "path": manifest.output.path,
+            "record": None if record is None else record.number,
+            "rows": 0 if record is None else record.rows,
+        },
+        "blocked": None
+        if blocked is None
+        else {"why": blocked.why, "until": moment(blocked.until)},
+        "warnings": [
+            *_expiring([*videos, *others]),
+            *(() if blocked is None else (_blocked(blocked.until, now),)),
+        ],
+        "videos": videos,
+        "others": others,
+    }
+
+
+def _video(each: Foreseen, manifest: Manifest, now: float) -> dict[str, Any]:
+    why = each.video.skip or "; ".join(reason.message for reason in reasons_of(each))
     return {
         "video_id": each.video.video_id,
-        "outcome": "new" if each.outcome is None else str(each.outcome),
-        "state": None if entry is None else str(entry.state),
-        "task_id": None if entry is None else entry.task_id,
-        "since": None
-        if entry is None
-        else datetime.fromtimestamp(entry.updated_at, tz=UTC).isoformat(timespec="seconds"),
-        "why": each.video.skip or "; ".join(reason.message for reason in reasons) or None,
+        "outcome": outcome_of(each),
+        **job_dict(each.entry, manifest.engine.kind, now),
+        "next": next_step(each, manifest),
+        "why": why or None,
     }
+
+
+def _others(
+    before: Remembered, foreseen: Sequence[Foreseen], manifest: Manifest, now: float
+) -> list[dict[str, Any]]:
+    """What is in flight and is no longer any video of the manifest: it is paid for all the same."""
+    named = {each.entry.job_key for each in foreseen if each.entry is not None}
+    return [
+        {"video_id": before.names.get(key), **job_dict(entry, manifest.engine.kind, now)}
+        for key, entry in before.entries.items()
+        if key not in named and is_in_flight(entry)
+    ]
+
+
+def _expiring(jobs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    left = [line["expires_in_s"] for line in jobs if line["expires_in_s"] is not None]
+    soon = [each for each in left if 0 < each < WARN_S]
+    if soon:
+        yield (
+            f"the service deletes the results of {many(len(soon), 'task')} soon, the first in "
+            f"{length(min(soon))}: run before then, or they are paid for in vain"
+        )
+    gone = sum(each <= 0 for each in left)
+    if gone:
+        yield (
+            f"the results of {many(gone, 'task')} are older than the seven days that the service "
+            "keeps them: run now, what is still there is collected"
+        )
+
+
+def _blocked(until: float, now: float) -> str:
+    return f"the service takes no creates for now: {come_back(until, now)}"
+
+
+def _text(told: Mapping[str, Any]) -> Iterator[str]:
+    for line in told["videos"]:
+        yield _line(line, line["outcome"])
+    for line in told["others"]:
+        yield _line({"next": "nothing", "why": None, **line}, "removed")
+    for warning in told["warnings"]:
+        yield f"warning: {warning}"
+    dataset = told["dataset"]
+    counted = ", ".join(f"{n} {outcome}" for outcome, n in sorted(told["counts"].items()))
+    steps = ", ".join(
+        f"{n} to {_words(step)}" for step, n in sorted(told["next"].items()) if step not in _IDLE
+    )
+    what = (
+        "no dataset yet"
+        if dataset["record"] is None
+        else f"record {dataset['record']}, {dataset['rows']:,} rows"
+    )
+    yield f"next run: {steps or 'nothing to do'}"
+    yield f"status: {counted or 'no videos'}; {what} in {dataset['path']}"
+
+
+def _line(line: Mapping[str, Any], outcome: str) -> str:
+    parts = [f"{outcome:9} {line['video_id'] or line['job_key']}"]
+    if line["state"] is not None:
+        task = f" task {line['task_id']}" if line["task_id"] else ""
+        parts.append(f"{line['state']}{task} for {length(line['age_s'])}")
+    if line["in_doubt"]:
+        parts.append(f"in doubt since {line['unknown_since'] or line['since']}")
+    if line["expires_in_s"] is not None:
+        hours = line["expires_in_s"] / 3600
+        parts.append(f"expires in {hours:.1f} h" if hours > 0 else f"expired {-hours:.1f} h ago")
+    if line["next"] not in _IDLE:
+        parts.append(f"next: {_words(line['next'])}")
+    if line["why"]:
+        parts.append(line["why"])
+    return "  ".join(parts)
+
+
+def _words(step: str) -> str:
+    return step.replace("_", " ")
