@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.run_report import RunReport
+from batchembed.report.accounts import Account, doubted, in_doubt, lost
+from batchembed.report.moments import come_back, minute
 
 _SHOWN = 20
+#: Of videos that are left for the same reason: more are told in one line.
+_ALIKE = 3
 
 
 def printable(text: str) -> str:
@@ -18,36 +23,82 @@ def printable(text: str) -> str:
     )
 
 
-def summary(report: RunReport, *, python: str = "python") -> str:
+def summary(
+    report: RunReport, *, python: str = "python", price_per_minute: float | None = None
+) -> str:
     """The report, some ten lines and one for each video that did not make it.
 
-    `python` is the command that has batchembed, for the lines that can be pasted.
+    `python` is the command that has batchembed, for the lines that can be pasted; the price is the
+    manifest's, of a minute of video.
     """
-    lines = [*_counts(report), *_troubles(report.videos), *_dataset(report, python)]
+    lines = [
+        *_counts(report),
+        *_left(report, price_per_minute),
+        *(f"warning: {warning}" for warning in report.warnings),
+        *_troubles(report.videos),
+        *_dataset(report, python),
+    ]
     if report.counts[Outcome.FAILED]:
-        lines.append("failed videos are sent again by `batchembed run --retry failed`")
+        lines.append(
+            "`batchembed failures` says what to do about the failed; "
+            "`batchembed run --retry failed` sends them again"
+        )
     return "\n".join(printable(line) for line in lines) + "\n"
 
 
-def _counts(report: RunReport) -> list[str]:
+def _counts(report: RunReport) -> Iterator[str]:
     counted = ", ".join(f"{n} {outcome}" for outcome, n in report.counts.items() if n) or "none"
-    lines = [
-        f"{report.name}: {_many(len(report.videos), 'video')}: {counted}",
-        (
-            f"submitted {_many(report.submitted, 'task')}, collected {report.collected_sec / 60:.1f} "
-            f"minutes of video in {report.wall_s:.1f} s"
-        ),
-    ]
+    cost = money(report.cost, report.currency) if report.cost else ""
+    yield f"{report.name}: {many(len(report.videos), 'video')}: {counted}"
+    yield (
+        f"submitted {many(report.submitted, 'task')}{cost}, "
+        f"collected {report.collected_sec / 60:.1f} minutes of video in {report.wall_s:.1f} s"
+    )
+    if report.adopted:
+        yield f"found {many(report.adopted, 'task')} again in the service's listing"
+
+
+def _left(report: RunReport, price_per_minute: float | None) -> Iterator[str]:
+    """Why the run did not do more, and what is lost or in doubt."""
     if report.halted is not None:
-        lines.append(f"stopped early: {report.halted}")
+        yield f"stopped early: {report.halted}"
+    if report.parked is not None:
+        now = report.began_at + report.wall_s
+        yield f"parked: {report.parked.why}; {come_back(report.parked.until, now)}"
+    gone = lost(report, price_per_minute=price_per_minute)
+    if gone.tasks:
+        yield (
+            f"the service no longer has {many(gone.tasks, 'task')}: `--retry failed:lost` creates "
+            f"{_again(gone, report.currency)}"
+        )
+    unsure = in_doubt(report, price_per_minute=price_per_minute)
+    if unsure.tasks:
+        moments = [video.entry.unknown_since for video in doubted(report) if video.entry]
+        oldest = min((moment for moment in moments if moment is not None), default=None)
+        since = "" if oldest is None else f", the oldest since {minute(oldest)}"
+        yield (
+            f"{many(unsure.tasks, 'create')} without an answer{since}: whether a task exists is not "
+            "known; the next run looks for it before anything is sent again"
+        )
     if report.kept:
-        lines.append(f"kept {_many(len(report.kept), 'video')} of earlier runs (on_removed: keep)")
-    return lines + [f"warning: {warning}" for warning in report.warnings]
+        yield f"kept {many(len(report.kept), 'video')} of earlier runs (on_removed: keep)"
+
+
+def _again(account: Account, currency: str) -> str:
+    """What it takes to create the tasks once more."""
+    what = f"{'it' if account.tasks == 1 else 'them'} again: {account.seconds / 60:.1f} minutes of video"
+    if account.unmeasured:
+        what += f" and {many(account.unmeasured, 'video')} of unknown length"
+    return what + (money(account.cost, currency) if account.cost else "")
 
 
 def _troubles(videos: Iterable[VideoOutcome]) -> list[str]:
+    told = tuple(videos)
+    alike = Counter(_left_for(video) for video in told)
     lines = []
-    for video in videos:
+    for video in told:
+        if alike[_left_for(video)] > _ALIKE and _left_for(video):
+            continue
         if video.outcome in {Outcome.REJECTED, Outcome.FAILED, Outcome.PENDING}:
             lines += [
                 f"  {video.outcome} {video.video.video_id}: {reason.message} [{reason.code}]"
@@ -60,14 +111,23 @@ def _troubles(videos: Iterable[VideoOutcome]) -> list[str]:
     if len(lines) > _SHOWN:
         more = len(lines) - _SHOWN
         lines = [*lines[:_SHOWN], f"  and {more} more: see _batchembed/videos.jsonl in the dataset"]
-    return lines
+    return lines + [
+        f"  pending {many(n, 'video')}: {why}" for why, n in alike.items() if why and n > _ALIKE
+    ]
+
+
+def _left_for(video: VideoOutcome) -> str:
+    """Why a video is left for the next run; empty where it is not, or nobody said."""
+    if video.outcome is not Outcome.PENDING or not video.reasons:
+        return ""
+    return f"{video.reasons[0].message} [{video.reasons[0].code}]"
 
 
 def _dataset(report: RunReport, python: str) -> list[str]:
     if report.record is None:
         return ["nothing is published"]
     what = f"record {report.record}" + ("" if report.published else ", unchanged")
-    lines = [f"dataset: {_many(report.rows, 'row')} in {report.dataset} ({what})"]
+    lines = [f"dataset: {many(report.rows, 'row')} in {report.dataset} ({what})"]
     if report.rows == 0:
         return lines
     how = how_to_read(report.dataset, python)
@@ -90,5 +150,13 @@ def _quoted(code: str) -> str:
     return shlex.quote(code) if set(code) & set('"$`\\!') else f'"{code}"'
 
 
-def _many(n: int, noun: str) -> str:
+def many(n: int, noun: str) -> str:
+    """A count and its noun."""
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def money(amount: float | None, currency: str) -> str:
+    """An amount, as what it is: an estimate at the price that the manifest names."""
+    if amount is None:
+        return ""
+    return f" ({'less than 0.01' if amount < 0.01 else f'about {amount:,.2f}'} {currency})"

@@ -7,52 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from batchembed.core.model import FileSource, Parameters, Video, VideoId
-from batchembed.core.outcome import Outcome, VideoOutcome
-from batchembed.core.problems import Place, Reason
-from batchembed.core.run_report import RunReport
-from batchembed.errors import ExitCode
+from batchembed.core.outcome import Outcome
+from batchembed.core.problems import Reason
+from batchembed.core.run_report import Parked
+from batchembed.core.states import State
 from batchembed.report.text import how_to_read, printable, summary
-
-
-def a_video(name: str, outcome: Outcome, *reasons: Reason) -> VideoOutcome:
-    return VideoOutcome(
-        video=Video(
-            video_id=VideoId(name),
-            source=FileSource(path=f"/v/{name}", shown=name),
-            parameters=Parameters(
-                model_name="local-v1", video_clip_length=6, video_embedding_scope=("clip",)
-            ),
-            embedding_option=None,
-            metadata={},
-            skip=None,
-            place=Place(file="m.yaml", line=1, column=1, path="$"),
-            places={},
-        ),
-        outcome=outcome,
-        reasons=reasons,
-    )
-
-
-REPORT = RunReport(
-    manifest="/m.yaml",
-    name="scenes",
-    engine="local",
-    model_name="local-v1",
-    dataset="/out",
-    dataset_id="d",
-    record=3,
-    published=True,
-    rows=1234,
-    kept=(),
-    submitted=1,
-    collected_sec=90.0,
-    wall_s=2.0,
-    videos=(a_video("a", Outcome.COMMITTED),),
-    warnings=(),
-    halted=None,
-    exit_code=ExitCode.OK,
-)
+from tests.unit.report.reports import BEGAN_AT, REPORT, a_job, a_video
 
 
 def test_a_summary_counts_and_says_how_to_read() -> None:
@@ -109,3 +69,67 @@ def test_the_lines_to_paste_are_one_word_of_a_shell(path: str) -> None:
 
 def test_control_characters_are_shown_and_not_sent() -> None:
     assert printable("a\nb\x07ü") == "a\\nb\\x07ü"
+
+
+def test_a_parked_run_says_when_to_come_back() -> None:
+    """Three hours after its end, which is two seconds after 23:10."""
+    parked = Parked(why="the day's 600 minutes are spent", until=BEGAN_AT + 3 * 3600)
+
+    text = summary(replace(REPORT, parked=parked))
+
+    assert (
+        "parked: the day's 600 minutes are spent; come back after 2026-11-26 02:10 UTC (in 3 h)"
+    ) in text.splitlines()
+
+
+def test_a_run_that_no_time_sets_free_is_parked_without_one() -> None:
+    text = summary(replace(REPORT, parked=Parked(why="no credit is left", until=None)))
+
+    assert "parked: no credit is left; run again once that has changed" in text
+
+
+def test_lost_tasks_say_what_it_costs_to_create_them_again() -> None:
+    """Two videos of one job are one task."""
+    reason = Reason(code="task_lost", message="the service no longer has it")
+    lost = a_job("k", State.LOST, task="t", reason=reason)
+    videos = tuple(
+        a_video(name, Outcome.FAILED, reason, entry=lost, seconds=90.0) for name in ("a", "b")
+    )
+
+    text = summary(replace(REPORT, videos=videos), price_per_minute=0.042)
+
+    assert (
+        "the service no longer has 1 task: `--retry failed:lost` creates it again: "
+        "1.5 minutes of video (about 0.06 USD)"
+    ) in text.splitlines()
+    assert "USD" not in summary(replace(REPORT, videos=videos))
+
+
+def test_a_create_without_an_answer_is_told_on_a_hosted_engine_alone() -> None:
+    doubt = a_job("k", State.UNKNOWN, unknown_since=BEGAN_AT)
+    report = replace(REPORT, videos=(a_video("a", Outcome.PENDING, entry=doubt),))
+
+    assert "1 create without an answer" not in summary(report)
+    assert "1 create without an answer, the oldest since 2026-11-25 23:10 UTC" in summary(
+        replace(report, engine="twelvelabs")
+    )
+
+
+def test_what_a_run_cost_is_an_estimate() -> None:
+    text = summary(replace(REPORT, cost=1.2345, adopted=2))
+
+    assert "submitted 1 task (about 1.23 USD), collected" in text
+    assert "(less than 0.01 USD)" in summary(replace(REPORT, cost=0.0049))
+    assert "found 2 tasks again in the service's listing" in text
+
+
+def test_videos_that_are_left_for_one_reason_are_one_line() -> None:
+    reason = Reason(code="parked", message="come back tomorrow")
+    left = tuple(a_video(f"v{n}", Outcome.PENDING, reason) for n in range(500))
+    other = a_video("slow", Outcome.PENDING, Reason(code="task_deadline", message="not ready"))
+
+    lines = summary(replace(REPORT, videos=(*left, other))).splitlines()
+
+    assert "  pending 500 videos: come back tomorrow [parked]" in lines
+    assert "  pending slow: not ready [task_deadline]" in lines
+    assert not [line for line in lines if "v17" in line]
