@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 
 import click
 
-from batchembed.cli import plan, run, schema, serve, status, validate
+from batchembed.cli import failures, plan, reconcile, run, schema, serve, show, status, validate
+from batchembed.cli.boundary import Boundary, wants_json
 from batchembed.cli.problems import print_json, print_problems
 from batchembed.cli.streams import quietly, silence
 from batchembed.cli.versions import versions
 from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
-from batchembed.report.text import printable
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
@@ -48,6 +46,9 @@ for _verb in (
     validate.command,
     plan.command,
     status.command,
+    failures.command,
+    show.command,
+    reconcile.command,
     schema.command,
     serve.command,
 ):
@@ -62,7 +63,8 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
         env: the environment; the API key's variable is the one thing read from it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = _wants_json(arguments)
+    as_json = wants_json(arguments, "--format")
+    boundary = Boundary(arguments, env)
     try:
         code = cli.main(arguments, prog_name="batchembed", standalone_mode=False, obj=env)
     except ManifestError as error:
@@ -73,33 +75,17 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
         if as_json:
             with quietly(sys.stdout):
                 print_json({"error": {"message": str(error), "exit_code": int(error.exit_code)}})
-        return _say(str(error), error.exit_code)
+        return boundary.failed(error)
     except click.ClickException as error:
-        error.show(sys.stderr)
-        return ExitCode.USAGE
+        return boundary.misused(error)
     except (click.Abort, KeyboardInterrupt):
-        return _say("interrupted", ExitCode.INTERRUPTED)
+        return boundary.interrupted()
     except BrokenPipeError:
         silence(sys.stdout)
         return ExitCode.OK
     except Exception:  # noqa: BLE001  the boundary: a defect is reported as one
-        return _say(
-            f"{traceback.format_exc()}this is a defect of batchembed: please report the lines above",
-            ExitCode.UNEXPECTED,
-            raw=True,
-        )
+        return boundary.defect()
     return code if isinstance(code, int) else ExitCode.OK
-
-
-def _say(message: str, code: ExitCode, *, raw: bool = False) -> ExitCode:
-    click.echo(f"batchembed: {message if raw else printable(message)}", err=True)
-    return code
-
-
-def _wants_json(arguments: Sequence[str]) -> bool:
-    return "--format=json" in arguments or any(
-        first == "--format" and second == "json" for first, second in itertools.pairwise(arguments)
-    )
 
 
 def console() -> None:

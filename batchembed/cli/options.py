@@ -69,7 +69,29 @@ def format_option(verb: F) -> F:
     return option(verb)
 
 
-def read(manifest: str, overrides: tuple[str, ...], engine: str | None) -> Read:
+def retry_option(verb: F) -> F:
+    """Which failures are tried again."""
+    option: Callable[[F], F] = click.option(
+        "--retry",
+        metavar="failed[:X]",
+        help="Try failed and lost videos once more: all of them, or those of a class or code that "
+        "`failures` prints, or `failed:transient`.",
+    )
+    return option(verb)
+
+
+def note_on_stderr(note: str) -> None:
+    """Tell a note to a person."""
+    click.echo(f"note: {note}", err=True)
+
+
+def read(
+    manifest: str,
+    overrides: tuple[str, ...],
+    engine: str | None,
+    *,
+    tell: Callable[[str], None] = note_on_stderr,
+) -> Read:
     """Read a manifest for a verb, telling its notes.
 
     Raises:
@@ -77,7 +99,7 @@ def read(manifest: str, overrides: tuple[str, ...], engine: str | None) -> Read:
     """
     resolved = read_manifest(manifest, overrides=overrides, rehearse=engine == "local")
     for note in resolved.notes:
-        click.echo(f"note: {note}", err=True)
+        tell(note)
     return Read(
         manifest=resolved.manifest,
         profile=profile(resolved.manifest.profile),

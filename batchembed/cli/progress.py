@@ -17,20 +17,33 @@ from rich.text import Text
 
 from batchembed.cli.streams import silence
 from batchembed.core.outcome import Outcome
-from batchembed.report.text import printable
-from batchembed.runner.listen import Ended, Event, Listener, Moved, Published, Started, Warned
+from batchembed.core.redact import redacted
+from batchembed.core.states import State
+from batchembed.report.moments import length
+from batchembed.report.text import many, printable
+from batchembed.runner.listen import (
+    Ended,
+    Event,
+    Listener,
+    Moved,
+    Published,
+    Started,
+    Waiting,
+    Warned,
+)
 
-_BAD = {Outcome.REJECTED, Outcome.FAILED, Outcome.PENDING}
+#: States in which the service has, or may have, a task.
+_IN_FLIGHT = {State.SUBMITTING, State.UNKNOWN, State.PROCESSING, State.READY}
 
 
 @contextlib.contextmanager
-def listener_for(stream: TextIO) -> Iterator[Listener]:
+def listener_for(stream: TextIO, *, secrets: tuple[str, ...] = ()) -> Iterator[Listener]:
     """A live table where `stream` is a terminal, else lines."""
     if not stream.isatty():
-        yield Lines(stream)
+        yield Lines(stream, secrets=secrets)
         return
     console = Console(file=stream)
-    shown = Terminal(clock=time.monotonic, say=console.print)
+    shown = Terminal(clock=time.monotonic, say=console.print, secrets=secrets)
     with Live(get_renderable=shown.render, console=console, refresh_per_second=4, transient=True):
         yield shown
 
@@ -47,8 +60,9 @@ def started_line(event: Started) -> str:
 class Lines:
     """One line an event."""
 
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, stream: TextIO = sys.stderr, *, secrets: tuple[str, ...] = ()) -> None:
         self._stream = stream
+        self._secrets = secrets
 
     def notice(self, event: Event) -> None:
         """Write what happened."""
@@ -57,6 +71,8 @@ class Lines:
                 line = started_line(event)
             case Moved(video_id=video_id, state=state, task_id=task_id):
                 line = f"{video_id}: {state}" + (f" task {task_id}" if task_id else "")
+            case Waiting(why=why, seconds=seconds):
+                line = f"waiting {length(seconds)}: {why}"
             case Ended(video_id=video_id, outcome=Outcome.COMMITTED, rows=rows):
                 line = f"{video_id}: {rows} rows"  # it is committed once a record is published
             case Ended(video_id=video_id, outcome=outcome, why=why):
@@ -68,7 +84,7 @@ class Lines:
             case unreachable:
                 assert_never(unreachable)
         try:
-            self._stream.write(printable(line) + "\n")
+            self._stream.write(printable(redacted(line, *self._secrets)) + "\n")
             self._stream.flush()
         except BrokenPipeError:
             silence(self._stream)  # a run does not end because nobody reads of it
@@ -77,16 +93,26 @@ class Lines:
 class Terminal:
     """Keeps the figures of a run, and draws them."""
 
-    def __init__(self, *, clock: Callable[[], float], say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        say: Callable[[str], None],
+        secrets: tuple[str, ...] = (),
+    ) -> None:
         self._clock = clock
         self._say = say
+        self._secrets = secrets
         self._began = clock()
         self._videos = 0
-        self._states: dict[str, str] = {}
+        self._states: dict[str, State] = {}
         self._outcomes: Counter[Outcome] = Counter()
         self._rows = 0
         self._old = 0
         self._troubles: deque[str] = deque(maxlen=5)
+        self._left: Counter[str] = Counter()
+        self._waiting = ""
+        self._waits_until = 0.0
         self._record = ""
 
     def notice(self, event: Event) -> None:
@@ -97,6 +123,8 @@ class Terminal:
                 self._say(started_line(event))
             case Moved(video_id=video_id, state=state):
                 self._states[video_id] = state
+            case Waiting(why=why, seconds=seconds):
+                self._waiting, self._waits_until = why, self._clock() + seconds
             case Ended():
                 self._end(event)
             case Published(number=number, rows=rows):
@@ -110,7 +138,9 @@ class Terminal:
         self._states.pop(event.video_id, None)
         self._outcomes[event.outcome] += 1
         self._rows += event.rows
-        if event.outcome in _BAD:
+        if event.outcome is Outcome.PENDING:
+            self._left[event.why or "not ended"] += 1
+        elif event.outcome in {Outcome.REJECTED, Outcome.FAILED}:
             self._troubles.append(f"{event.outcome} {event.video_id}: {event.why or ''}")
 
     def render(self) -> Group:
@@ -118,27 +148,40 @@ class Terminal:
         ended = self._outcomes.total()
         # A rejection takes no time: it says nothing of how fast the rest will go.
         carried = self._outcomes[Outcome.COMMITTED] + self._outcomes[Outcome.FAILED] - self._old
-        elapsed = self._clock() - self._began
+        now = self._clock()
         figures = Table.grid(padding=(0, 2))
         figures.add_row(
             ProgressBar(total=max(1, self._videos), completed=ended, width=30),
             f"{ended}/{self._videos} {'video' if self._videos == 1 else 'videos'}",
             f"{self._rows:,} segments",
-            _left(carried, self._videos - ended, elapsed),
+            _left(carried, self._videos - ended, now - self._began),
         )
+        return Group(figures, Text(self._told()), *self._notes(now))
+
+    def _told(self) -> str:
         states = Counter(self._states.values())
         told = [f"{outcome} {n}" for outcome, n in self._outcomes.items()]
         told += [f"{state} {n}" for state, n in states.items()]
+        in_flight = sum(states[state] for state in _IN_FLIGHT)
+        if in_flight:
+            told.append(f"in flight {in_flight}")
         if self._record:
             told.append(self._record)
-        return Group(
-            figures,
-            Text("  ".join(told)),
-            *(
-                Text(printable(trouble), style="red", overflow="ellipsis")
-                for trouble in self._troubles
-            ),
-        )
+        return "  ".join(told)
+
+    def _notes(self, now: float) -> Iterator[Text]:
+        """Why nothing is submitted, what is left for later, and the last troubles."""
+        if self._waits_until > now:
+            yield self._note(
+                f"waiting {length(self._waits_until - now)}: {self._waiting}", "yellow"
+            )
+        for why, n in self._left.most_common(3):
+            yield self._note(f"left for later: {many(n, 'video')}: {why}", "yellow")
+        for trouble in self._troubles:
+            yield self._note(trouble, "red")
+
+    def _note(self, words: str, style: str) -> Text:
+        return Text(printable(redacted(words, *self._secrets)), style=style, overflow="ellipsis")
 
 
 def _left(done: int, open_: int, elapsed_s: float) -> str:

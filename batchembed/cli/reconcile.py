@@ -113,8 +113,8 @@ def _line(each: Settled) -> dict[str, Any]:
 def _print(settled: tuple[Settled, ...], left: int) -> None:
     words: dict[State, Callable[[Settled], str]] = {
         State.PROCESSING: lambda each: f"adopted task {each.entry.task_id}",
-        State.PLANNED: lambda each: "no task was made: the next run sends it again",
-        State.FAILED: lambda each: "failed, as on_unknown_submission says",
+        State.PLANNED: lambda _: "no task was made: the next run sends it again",
+        State.FAILED: lambda _: "failed, as on_unknown_submission says",
     }
     for each in settled:
         told = words.get(each.entry.state)

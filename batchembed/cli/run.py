@@ -3,42 +3,83 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
-import secrets
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
-import msgspec
 
-from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
+from batchembed.cli.durations import seconds_of
+from batchembed.cli.leaving import Leaving
+from batchembed.cli.log import log_to
+from batchembed.cli.options import (
+    format_option,
+    manifest_options,
+    read,
+    retry_option,
+    state_option,
+)
 from batchembed.cli.problems import print_json
-from batchembed.cli.progress import listener_for
+from batchembed.cli.running import drained, new_run_id, open_dataset
+from batchembed.cli.selection import chosen, require_retry
 from batchembed.cli.services import open_service, require_service
+from batchembed.cli.state import remembered
 from batchembed.cli.streams import quietly
-from batchembed.cli.versions import engine_facts
-from batchembed.core.model import EngineKind, Manifest
+from batchembed.cli.unfinished import unfinished_report
 from batchembed.core.run_report import RunReport
-from batchembed.dataset.publish import Dataset, DatasetIdentity
-from batchembed.errors import ExitCode, SignalledError
+from batchembed.errors import ExitCode, LockedError
 from batchembed.report.as_json import report_dict
 from batchembed.report.text import summary
-from batchembed.runner import run as runner
 from batchembed.runner.listen import Listener
-from batchembed.store.home import Home, make_home, state_home
+from batchembed.runner.setting import Setting
+from batchembed.store.home import make_home, state_home
 
 
 @click.command("run")
 @manifest_options
 @state_option
+@retry_option
 @click.option(
-    "--retry", type=click.Choice(["failed"]), help="Submit failed and lost videos once more."
+    "--only",
+    multiple=True,
+    metavar="ID-OR-PATTERN",
+    help="Carry these videos alone; a pattern has *, ? or [...]. May be given more than once.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), metavar="N", help="Create at most N tasks in this run."
+)
+@click.option(
+    "--max-runtime",
+    "max_runtime_s",
+    callback=seconds_of,
+    metavar="DURATION",
+    help="Drain after this long: seconds, or 90s, 45m, 8h. Overrides max_runtime_s.",
+)
+@click.option(
+    "--if-locked",
+    type=click.Choice(["fail", "skip"]),
+    default="fail",
+    show_default=True,
+    help="While another run holds the output: exit 75, or 0.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["human", "json"]),
+    default="human",
+    show_default=True,
+    help="What standard error has: lines for a person, or one JSON object a line.",
+)
+@click.option(
+    "--metrics-file",
+    type=click.Path(path_type=Path),
+    help="Leave the run's figures there, for Prometheus' node exporter; its name ends in .prom.",
+)
+@click.option(
+    "--summary-file",
+    type=click.Path(path_type=Path),
+    help="Leave the run's report there, as JSON.",
 )
 @format_option
 @click.pass_obj
@@ -50,124 +91,80 @@ def command(
     *,
     state_dir: str | None,
     retry: str | None,
+    only: tuple[str, ...],
+    limit: int | None,
+    max_runtime_s: float | None,
+    if_locked: str,
+    log_format: str,
+    metrics_file: Path | None,
+    summary_file: Path | None,
     output_format: str,
 ) -> int:
     """Submit what is owed, wait for it, and publish the dataset. Run it again at any time."""
-    asked = read(manifest, overrides, engine)
-    key = require_service(asked.manifest, env)
-    dataset, warnings = _open_dataset(asked)
-    home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-    make_home(home)
-    with listener_for(sys.stderr) as listener:
-        report = asyncio.run(
-            _run(
-                asked,
-                dataset,
-                home,
-                listener,
-                open_service=functools.partial(open_service, asked.manifest, home, key),
-                retry_failed=retry == "failed",
-                warnings=warnings,
-            )
+    began_at = time.time()
+    run_id = new_run_id(began_at)
+    log = log_to(sys.stderr, log_format, run_id)
+    with log.telling_errors():
+        asked = read(manifest, overrides, engine, tell=log.tell)
+        videos = chosen(asked.manifest.videos, only)
+        if retry is not None:
+            require_retry(retry, remembered(asked.manifest, state_dir).entries.values())
+        key = require_service(asked.manifest, env)
+        log.hide(key)
+        price = asked.manifest.budget.price_per_minute
+        leaving = Leaving(
+            metrics_file=metrics_file, summary_file=summary_file, price_per_minute=price, log=log
         )
-    _keep(report, home)
-    with quietly(sys.stdout):
-        if output_format == "json":
-            print_json(report_dict(report))
-        else:
-            click.echo(summary(report, python=sys.executable), nl=False)
-    return report.exit_code
+        leaving.check()
+        dataset, warnings = open_dataset(asked)
+        home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
+        make_home(home)
 
-
-def _open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
-    manifest = asked.manifest
-    identity = DatasetIdentity(
-        model_name=manifest.model_name,
-        dimension=asked.profile.dimension,
-        engine=_engine(manifest),
-    )
-    root = Path(manifest.output.path)
-    dataset = Dataset.open_or_create(root, identity=identity, new_id=lambda: secrets.token_hex(16))
-    differing = dataset.engine_differences
-    warnings = (
-        (
-            (
-                f"the dataset was begun with another {', '.join(differing)}: new vectors may differ in "
-                "their last bits from those in it"
-            ),
-        )
-        if differing
-        else ()
-    )
-    return dataset, warnings
-
-
-def _engine(manifest: Manifest) -> dict[str, str]:
-    if manifest.engine.kind is EngineKind.LOCAL:
-        return engine_facts()
-    return {"base_url": manifest.engine.base_url or ""}
-
-
-async def _run(
-    asked: Read,
-    dataset: Dataset,
-    home: Home,
-    listener: Listener,
-    *,
-    open_service: runner.ServiceOpener,
-    retry_failed: bool,
-    warnings: tuple[str, ...],
-) -> RunReport:
-    stop = asyncio.Event()
-    with _draining(stop) as signals:
-        report = await runner.run(
-            runner.Setting(
+        def setting(listener: Listener, stop: asyncio.Event) -> Setting:
+            longest = asked.manifest.max_runtime_s if max_runtime_s is None else max_runtime_s
+            return Setting(
                 manifest=asked.manifest,
                 profile=asked.profile,
                 dataset=dataset,
                 home=home,
-                open_service=open_service,
+                open_service=functools.partial(open_service, asked.manifest, home, key),
                 listener=listener,
                 clock=time.time,
                 stop=stop,
-                retry_failed=retry_failed,
+                run_id=run_id,
+                retry=retry,
+                only=videos,
+                limit=limit,
+                max_runtime_s=longest,
                 warnings=warnings,
             )
-        )
-    return replace(report, exit_code=ExitCode(128 + signals[0])) if signals else report
 
-
-@contextlib.contextmanager
-def _draining(stop: asyncio.Event) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM drain the run; a second one ends it at once."""
-    loop = asyncio.get_running_loop()
-    running = asyncio.current_task()
-    received: list[int] = []
-
-    def take(number: int) -> None:
-        received.append(number)
-        if len(received) > 1 and running is not None:
-            running.cancel()
-        stop.set()
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    for number in handled:
-        loop.add_signal_handler(number, take, number)
-    try:
-        yield received
-    except asyncio.CancelledError:
-        if not received:
+        try:
+            with log.listening() as listener:
+                report = asyncio.run(drained(functools.partial(setting, listener), listener))
+        except LockedError as error:
+            # The files that were asked for are those of the run that holds the lock.
+            if if_locked == "fail":
+                raise
+            log.tell(f"skipped: {error}")
+            return ExitCode.OK
+        except BaseException as error:
+            now = time.time()
+            ended = unfinished_report(
+                asked, dataset, home, error, run_id=run_id, began_at=began_at, now=now
+            )
+            leaving.leave(ended, home)
             raise
-        raise SignalledError(received[0]) from None
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
+        log.finish(report)
+        code = leaving.leave(report, home)
+        _print(report, output_format, price)
+    return code
 
 
-def _keep(report: RunReport, home: Home) -> None:
-    """Leave the report in the state folder, under the run's time."""
-    name = datetime.now(tz=UTC).strftime("%Y%m%dT%H%M%S.%fZ.json")
-    try:
-        (home.runs / name).write_bytes(msgspec.json.encode(report_dict(report)))
-    except OSError as error:  # the run itself is done, and what it did is in ledger and dataset
-        click.echo(f"batchembed: the report can't be kept in {home.runs}: {error}", err=True)
+def _print(report: RunReport, output_format: str, price_per_minute: float | None) -> None:
+    with quietly(sys.stdout):
+        if output_format == "json":
+            print_json(report_dict(report, price_per_minute=price_per_minute))
+        else:
+            told = summary(report, python=sys.executable, price_per_minute=price_per_minute)
+            click.echo(told, nl=False)

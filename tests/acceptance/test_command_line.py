@@ -12,6 +12,7 @@ import pytest
 
 from batchembed import resources
 from batchembed.cli.main import main
+from batchembed.store.lock import run_lock
 from tests.support.media import make_video
 
 MANIFEST = """\
@@ -73,6 +74,24 @@ def test_validate_plan_run_and_status_tell_one_story(
     assert main(["status", "m.yaml", "--format", "json"]) == 0
     status = said(capsys)
     assert status["counts"] == {"committed": 1, "rejected": 1}
+    assert status["next"] == {"nothing": 1, "reject": 1}
+    assert main(["failures", "m.yaml", "--format", "json"]) == 0
+    (failure,) = said(capsys)["failures"]
+    assert (failure["video_id"], failure["class"]) == ("v/short.mp4", "rejected")
+    assert main(["show", "m.yaml", "v/a.mp4", "--format", "json"]) == 0
+    shown = said(capsys)
+    assert [move["state"] for move in shown["history"]] == [
+        "submitting",
+        "processing",
+        "ready",
+        "staged",
+        "committed",
+    ]
+    assert {move["run_id"] for move in shown["history"]} == {report["run_id"]}
+    assert shown["rows"] == {"audio": 1, "visual-text": 1}
+    assert sorted(part["path"] for part in shown["parts"]) == sorted(
+        str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.parquet")
+    )
     assert main(["plan", "m.yaml", "--format", "json"]) == 0
     assert said(capsys)["counts"] == {"skip": 1, "reject": 1}
 
@@ -105,7 +124,7 @@ def test_the_local_engine_needs_no_socket(folder: Path, monkeypatch: pytest.Monk
     ],
     ids=["keys missing", "empty glob", "unknown key", "bad yaml", "tab", "newer version"],
 )
-@pytest.mark.parametrize("verb", ["run", "validate", "plan", "status"])
+@pytest.mark.parametrize("verb", ["run", "validate", "plan", "status", "failures"])
 def test_a_wrong_manifest_lists_its_problems_and_writes_nothing(
     folder: Path, capsys: pytest.CaptureFixture[str], verb: str, text: str, code: int, words: str
 ) -> None:
@@ -129,7 +148,7 @@ def test_problems_come_as_json_too(folder: Path, capsys: pytest.CaptureFixture[s
     assert {"file", "line", "column", "path", "message", "hint"} <= set(problems[0])
 
 
-@pytest.mark.parametrize("verb", ["run", "validate", "plan", "status"])
+@pytest.mark.parametrize("verb", ["run", "validate", "plan", "status", "failures"])
 def test_a_missing_manifest_is_no_input(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "nowhere.yaml"]) == 66
     assert "nowhere.yaml" in capsys.readouterr().err
@@ -138,7 +157,7 @@ def test_a_missing_manifest_is_no_input(verb: str, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000], ids=["empty", "damaged"])
-@pytest.mark.parametrize("verb", ["status", "plan"])
+@pytest.mark.parametrize("verb", ["status", "plan", "failures"])
 @pytest.mark.slow
 def test_a_broken_ledger_is_an_error_of_those_who_look(
     folder: Path, capsys: pytest.CaptureFixture[str], verb: str, content: bytes
@@ -215,3 +234,138 @@ def test_a_dataset_holds_one_model(folder: Path, capsys: pytest.CaptureFixture[s
 def test_every_schema_can_be_printed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", name]) == 0
     jsonschema.Draft202012Validator.check_schema(said(capsys))
+
+
+def log_lines(text: str) -> list[dict[str, Any]]:
+    """A log of JSON lines; anything else in it is an error of this function."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.slow
+def test_a_run_for_cron_leaves_lines_a_summary_and_figures(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["run", "m.yaml", "--log-format", "json", "--format", "json"]
+    argv += ["--summary-file", "last.json", "--metrics-file", "last.prom"]
+
+    assert main(argv) == 3
+
+    told = capsys.readouterr()
+    report = json.loads(told.out)
+    assert json.loads((folder / "last.json").read_bytes()) == report
+    jsonschema.Draft202012Validator(resources.schema("run-report")).validate(report)
+    log = log_lines(told.err)
+    assert {line["run_id"] for line in log} == {report["run_id"]}
+    assert [line["event"] for line in log][:1] == ["started"]
+    assert log[-1] | {"event": "finished", "exit_code": 3, "committed": 1} == log[-1]
+    assert "batchembed_last_run_exit_code" in (folder / "last.prom").read_text(encoding="utf-8")
+    (kept,) = (folder / ".batchembed").glob("*/runs/*.json")
+    assert kept.name == f"{report['run_id']}.json"
+    assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("option", "path", "words"),
+    [
+        ("--summary-file", "nowhere/last.json", "can't be written"),
+        ("--metrics-file", "v", "is a folder"),
+        ("--metrics-file", "m.yaml/last.prom", "can't be written"),
+    ],
+)
+def test_a_file_that_can_not_be_left_is_refused_before_anything_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str], option: str, path: str, words: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+
+    assert main(["run", "m.yaml", option, path]) == 73
+
+    assert words in capsys.readouterr().err
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_a_second_run_fails_or_is_skipped_and_leaves_the_firsts_files_alone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.yaml", "--limit", "0"]) == 75
+    (lock,) = (folder / ".batchembed").glob("*/run.lock")
+    (folder / "last.json").write_text("of the first", encoding="utf-8")
+    argv = ["run", "m.yaml", "--summary-file", "last.json"]
+    with run_lock(lock):
+        capsys.readouterr()
+        assert main(argv) == 75
+        assert "another run holds this output" in capsys.readouterr().err
+        assert main([*argv, "--if-locked", "skip"]) == 0
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "skipped: another run holds this output" in line
+        assert main([*argv, "--if-locked", "skip", "--log-format", "json"]) == 0
+        (told,) = log_lines(capsys.readouterr().err)
+        assert told["level"] == "info"
+    assert (folder / "last.json").read_text(encoding="utf-8") == "of the first"
+
+
+@pytest.mark.slow
+def test_a_run_that_an_error_ends_leaves_its_files_too(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.yaml", "--metrics-file", "last.prom"]) == 3
+    (ledger,) = (folder / ".batchembed").glob("*/ledger.sqlite")
+    ledger.write_bytes(b"no database" * 1000)
+    capsys.readouterr()
+    argv = ["run", "m.yaml", "--summary-file", "last.json", "--metrics-file", "last.prom"]
+
+    assert main([*argv, "--log-format", "json"]) == 74
+
+    report = json.loads((folder / "last.json").read_bytes())
+    jsonschema.Draft202012Validator(resources.schema("run-report")).validate(report)
+    assert report["exit_code"] == 74
+    assert "ledger.sqlite" in report["halted"]
+    assert report["dataset"]["rows"] == 2
+    figures = (folder / "last.prom").read_text(encoding="utf-8")
+    assert 'batchembed_last_run_exit_code{dataset="m"} 74.0' in figures
+    (line,) = log_lines(capsys.readouterr().err)
+    assert (line["level"], line["exit_code"], line["run_id"]) == ("error", 74, report["run_id"])
+
+
+@pytest.mark.slow
+def test_a_run_can_be_narrowed_to_some_videos_and_to_no_creates(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "m.yaml", "--limit", "0", "--format", "json"]) == 75
+    report = said(capsys)
+    assert (report["submitted"], report["counts"]["pending"]) == (0, 1)
+
+    make_video(folder / "v" / "b.mp4", seconds=7.0, fps=5, seed=1)
+    assert main(["run", "m.yaml", "--only", "*/b.mp4", "--format", "json"]) == 75
+    report = said(capsys)
+    assert {video["video_id"]: video["outcome"] for video in report["videos"]} == {
+        "v/a.mp4": "pending",
+        "v/b.mp4": "committed",
+        "v/short.mp4": "pending",
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--only", "v/b.mp4"], "did you mean v/a.mp4?"),
+        (["--retry", "failed:lots"], "did you mean lost?"),
+        (["--retry", "lost"], "write `failed`"),
+        (["--max-runtime", "8 hours"], "write it as 90s, 45m or 8h"),
+        (["--limit", "-1"], "-1"),
+        (["--if-locked", "wait"], "wait"),
+    ],
+)
+def test_an_option_that_can_not_be_meant_makes_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str], argv: list[str], words: str
+) -> None:
+    before = sorted(folder.rglob("*"))
+
+    assert main(["run", "m.yaml", *argv]) == 2
+    assert words in capsys.readouterr().err
+    assert main(["run", "m.yaml", *argv, "--log-format", "json"]) == 2
+
+    (line,) = log_lines(capsys.readouterr().err)
+    assert words in line["message"]
+    assert (line["level"], line["exit_code"]) == ("error", 2)
+    assert sorted(folder.rglob("*")) == before
