@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from batchembed.core.model import JobKey, VideoId
 from batchembed.dataset.record import META
+from batchembed.errors import LedgerError
 from batchembed.runner.book import Book
 from batchembed.runner.crew import Crew, assemble
 from batchembed.runner.heal import heal
@@ -39,6 +40,7 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
     """
     with run_lock(setting.home.lock), run_lock(setting.dataset.root / META / "lock"):
         await asyncio.to_thread(setting.dataset.finish_interrupted)
+        _require_ledger(setting)
         async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:
             entries, task_ids, known, names = await ledger.do(
                 lambda open_ledger: (
@@ -54,3 +56,13 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
             async with setting.open_service(observer) as service:
                 crew = await assemble(setting, service, book, observer)
                 yield Opened(crew=crew, observer=observer, known=known, names=names)
+
+
+def _require_ledger(setting: Setting) -> None:
+    """Refuse an empty ledger of a dataset that has rows: what it knew was paid for."""
+    path = setting.home.ledger
+    if setting.dataset.last() is not None and path.exists() and path.stat().st_size == 0:
+        raise LedgerError(
+            f"the ledger {path} is empty, and the dataset is not. It knew which tasks were paid "
+            "for: restore the file, rather than delete it"
+        )

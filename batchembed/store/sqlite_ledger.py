@@ -40,6 +40,8 @@ class SqliteLedger:
             if read_only:
                 self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
                 self._require_version(self._version())
+                if self._version() == 0:
+                    raise self._unusable(sqlite3.DatabaseError("it is empty"))
                 if self._version() < len(migrations()):
                     self._look_at_a_copy()
             else:
