@@ -9,14 +9,14 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 
 from batchembed.api import calls
 from batchembed.api.arguments import OMIT
 from batchembed.api.calls import Call
-from batchembed.api.convert import translating
+from batchembed.api.convert import head_of, translating
 from batchembed.api.lanes import AsyncLane, AsyncSender, Lane, ThreadedLane
 from batchembed.api.models import (
     TasksCreateResponse,
@@ -24,6 +24,7 @@ from batchembed.api.models import (
     TasksRetrieveResponse,
     TasksStatusResponse,
 )
+from batchembed.api.observe import Observer, Unobserved
 from batchembed.api.options import (
     DEFAULT_BASE_URL,
     ApiKey,
@@ -31,8 +32,9 @@ from batchembed.api.options import (
     as_key,
 )
 from batchembed.api.pager import AsyncPager
-from batchembed.api.retry import PollPolicy, RetryBudget, RetryPolicy, Sleep, poll, retrying
-from batchembed.api.sending import Terms
+from batchembed.api.repeats import RetryBudget
+from batchembed.api.retry import PollPolicy, RetryPolicy, Sleep, poll, retrying
+from batchembed.api.sending import Received, Terms, accepted
 from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 from batchembed.errors import SubmissionUnknown
@@ -58,14 +60,18 @@ class AsyncTasksClient:
         uploads: int = 4,
         requests: int = 16,
         sleep: Sleep = asyncio.sleep,
+        observer: Observer | None = None,
     ) -> None:
-        """As `TasksClient`. With a `transport`, uploads go through it in the loop."""
+        """As `TasksClient`; the observer is told of each request and answer.
+
+        With a `transport`, uploads go through it in the loop.
+        """
         self._retry = retry
         self._budget = RetryBudget()
         self._sleep = sleep
-        terms = Terms(
-            api_key=as_key(api_key), base_url=base_url, headers=headers, timeout_s=timeout
-        )
+        self._observer: Observer = Unobserved() if observer is None else observer
+        self._api_key = as_key(api_key)
+        terms = Terms(api_key=self._api_key, base_url=base_url, headers=headers, timeout_s=timeout)
         self._creates: AsyncSender = (
             ThreadedLane(Lane(uploads, terms, creates=True, transport=None))
             if transport is None
@@ -207,7 +213,7 @@ class AsyncTasksClient:
     async def _repeated(self, call: Call[T]) -> T:
         again = retrying(
             self._retry.at_most(call.options.get("max_retries")),
-            call.is_worth_repeating,
+            lambda error: call.is_worth_repeating(error, self._retry),
             self._budget,
             sleep=self._sleep,
         )
@@ -218,7 +224,8 @@ class AsyncTasksClient:
         lane = self._requests if call.submitted is None else self._creates
         try:
             with translating(call.name, call.submitted):
-                body = await lane.send(call)
+                self._observer.sent(call.kind)
+                body = self._accepted(call, await lane.send(call))
                 if len(body) > _LONG_ANSWER_BYTES:
                     answer = await asyncio.to_thread(call.read, body)
                 else:
@@ -230,3 +237,8 @@ class AsyncTasksClient:
             raise cancelled from SubmissionUnknown(lost, submitted=call.submitted)
         self._budget.earn()
         return answer
+
+    def _accepted(self, call: Call[Any], received: Received) -> bytearray:
+        code, headers = received.status_code, received.headers
+        self._observer.answered(head_of(call.kind, code, headers, api_key=self._api_key))
+        return accepted(received, self._api_key)

@@ -22,10 +22,12 @@ from batchembed.api.models import (
     TasksStatusResponse,
     Upload,
 )
+from batchembed.api.observe import Kind
 from batchembed.api.options import RequestOptions, check_options
-from batchembed.api.retry import is_transient, was_not_accepted
+from batchembed.api.repeats import is_transient, was_not_accepted
+from batchembed.api.retry import RetryPolicy
 from batchembed.api.uploads import CallersError, Progress, Unchanged, size_bytes
-from batchembed.errors import AnswerError, ArgumentError, NotSentError, Submitted
+from batchembed.errors import AnswerError, ArgumentError, NotSentError, RateLimitError, Submitted
 
 T = TypeVar("T")
 About = TypeVar("About", TasksStatusResponse, TasksRetrieveResponse)
@@ -41,6 +43,7 @@ _KEY_HEADER = "idempotency-key"
 class Call(Generic[T]):
     """One request, and how its answer is read."""
 
+    kind: Kind
     method: str
     path: str
     read: Callable[[bytearray], T]
@@ -74,10 +77,12 @@ class Call(Generic[T]):
             if self.upload is not None and self.upload.owned:
                 self.upload.file.close()
 
-    def is_worth_repeating(self, error: BaseException) -> bool:
+    def is_worth_repeating(self, error: BaseException, policy: RetryPolicy) -> bool:
         """Whether to send it again after it failed so."""
         if self.submitted is None:
             return is_transient(error)
+        if isinstance(error, RateLimitError) and not policy.repeat_limited_creates:
+            return False
         if self.upload is not None and size_bytes(self.upload) is None:
             return isinstance(error, NotSentError)  # a stream that was read can't be read again
         return was_not_accepted(error)
@@ -119,6 +124,7 @@ def create(
         return answer
 
     return Call(
+        kind="create",
         method="POST",
         path=_TASKS,
         read=read,
@@ -163,7 +169,7 @@ def status(task_id: str, options: RequestOptions | None) -> Call[TasksStatusResp
             raise AnswerError("the answer has no status")
         return _of_task(task_id, answer)
 
-    return _get(wire.task_path(task_id, "/status"), options, read)
+    return _get("status", wire.task_path(task_id, "/status"), options, read)
 
 
 def retrieve(
@@ -205,7 +211,8 @@ def _retrieve(
     read: Callable[[bytearray], T],
 ) -> Call[T]:
     query = wire.retrieve_query(embedding_option)
-    return _get(wire.task_path(task_id), options, read, query=query, most_bytes=_LARGE_ANSWER_BYTES)
+    path = wire.task_path(task_id)
+    return _get("retrieve", path, options, read, query=query, most_bytes=_LARGE_ANSWER_BYTES)
 
 
 def list_page(
@@ -221,10 +228,13 @@ def list_page(
     query = wire.list_query(
         started_at=started_at, ended_at=ended_at, status=status, page=page, page_limit=page_limit
     )
-    return _get(_TASKS, options, lambda body: wire.read(body, TasksListResponse), query=query)
+    return _get(
+        "list", _TASKS, options, lambda body: wire.read(body, TasksListResponse), query=query
+    )
 
 
 def _get(
+    kind: Kind,
     path: str,
     options: RequestOptions | None,
     read: Callable[[bytearray], T],
@@ -233,6 +243,7 @@ def _get(
     most_bytes: int = _SMALL_ANSWER_BYTES,
 ) -> Call[T]:
     return Call(
+        kind=kind,
         method="GET",
         path=path,
         read=read,

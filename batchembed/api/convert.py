@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import httpx
 import msgspec
 
+from batchembed.api.observe import Answered, Kind
 from batchembed.api.options import ApiKey
 from batchembed.core.redact import redacted
 from batchembed.errors import (
@@ -42,6 +43,9 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 _LONGEST_LINE = 500
+_LONGEST_ID = 128
+#: Where an answer names its request, in the order in which they are looked at.
+_ID_HEADERS = ("x-trace-id", "x-request-id")
 
 #: Codes that mean the same under any status of a refusal.
 _BY_CODE: dict[str, type[ApiError]] = {
@@ -87,6 +91,22 @@ def error_of(
         message=None if said is None else _line(redacted(said)),
         retry_after_s=retry_after_s(lowered),
         limits=rate_limits(lowered),
+    )
+
+
+def head_of(
+    kind: Kind, status_code: int, headers: Mapping[str, str], *, api_key: ApiKey | None = None
+) -> Answered:
+    """What an answer's head says; the key is nowhere in it."""
+    named = next((headers[name] for name in _ID_HEADERS if headers.get(name)), None)
+    secrets = () if api_key is None else (api_key.reveal(),)
+    date = _moment(headers.get("date"))
+    return Answered(
+        kind=kind,
+        status_code=status_code,
+        limits=rate_limits(headers),
+        request_id=None if named is None else _line(redacted(named, *secrets))[:_LONGEST_ID],
+        server_date=None if date is None else date.timestamp(),
     )
 
 
@@ -138,7 +158,7 @@ def _number(value: str | None, most: float = 1e9) -> float | None:
 def _moment(value: str | None) -> datetime | None:
     try:
         moment = email.utils.parsedate_to_datetime(value) if value else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment is not None and moment.tzinfo is None:
         return moment.replace(tzinfo=UTC)

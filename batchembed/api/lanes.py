@@ -19,9 +19,9 @@ import httpx
 
 from batchembed.api.calls import Call
 from batchembed.api.sending import (
+    Received,
     Terms,
     Watch,
-    accepted,
     request,
     require_open,
     require_readable,
@@ -50,17 +50,16 @@ class Lane:
         self.http = httpx.Client(transport=transport, **settings(width, terms, creates=creates))
         self._turn = threading.BoundedSemaphore(width)
 
-    def send(self, call: Call[Any]) -> bytearray:
-        """Send when it is the call's turn, and read the answer's body, decoded.
+    def send(self, call: Call[Any]) -> Received:
+        """Send when it is the call's turn, and read the answer, whatever its status, to its end.
 
         Raises:
-            ApiError: an error status, redirects included.
             AnswerTooLargeError: the answer is larger than the call's.
             ApiTimeoutError: it took longer than the call may.
             httpx.HTTPError: the connection broke.
         """
 
-        def in_turn(watch: Watch) -> bytearray:
+        def in_turn(watch: Watch) -> Received:
             with self._turn:
                 return self.send_now(call, watch)
 
@@ -76,7 +75,7 @@ class Lane:
         finally:
             watch.abandon()
 
-    def send_now(self, call: Call[Any], watch: Watch) -> bytearray:
+    def send_now(self, call: Call[Any], watch: Watch) -> Received:
         """Send, whoever's turn it is."""
         require_open(self.http)
         watch.going()
@@ -88,7 +87,7 @@ class Lane:
                 watch.took(body, chunk)
         finally:
             response.close()
-        return accepted(response, body, self.terms.api_key)
+        return Received(response.status_code, response.headers, body)
 
     def close(self) -> None:
         """Close every connection."""
@@ -98,7 +97,7 @@ class Lane:
 class AsyncSender(Protocol):
     """Sends calls from an event loop."""
 
-    async def send(self, call: Call[Any]) -> bytearray:
+    async def send(self, call: Call[Any]) -> Received:
         """As `Lane.send`."""
         ...
 
@@ -125,7 +124,7 @@ class AsyncLane:
         )
         self._turn = asyncio.Semaphore(width)
 
-    async def send(self, call: Call[Any]) -> bytearray:
+    async def send(self, call: Call[Any]) -> Received:
         """As `Lane.send`."""
         watch = Watch(call)
         try:
@@ -134,7 +133,7 @@ class AsyncLane:
         except TimeoutError:
             raise watch.late() from None
 
-    async def _send(self, call: Call[Any], watch: Watch) -> bytearray:
+    async def _send(self, call: Call[Any], watch: Watch) -> Received:
         require_open(self.http)
         response = await self.http.send(request(self.http, self._terms, call, watch), stream=True)
         try:
@@ -144,7 +143,7 @@ class AsyncLane:
                 watch.took(body, chunk)
         finally:
             await response.aclose()
-        return accepted(response, body, self._terms.api_key)
+        return Received(response.status_code, response.headers, body)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -161,7 +160,7 @@ class ThreadedLane:
         self.lane = lane
         self._turn = asyncio.Semaphore(lane.width)
 
-    async def send(self, call: Call[Any]) -> bytearray:
+    async def send(self, call: Call[Any]) -> Received:
         """As `Lane.send`. When this is cancelled the thread ends, and its connection with it."""
         watch = Watch(call)
         try:

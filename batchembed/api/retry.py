@@ -7,23 +7,14 @@ bounded, take their sleep from the caller, and honour what the server asks.
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import tenacity
 
-from batchembed.errors import (
-    AnswerError,
-    AnswerTooLargeError,
-    ApiConnectionError,
-    ApiError,
-    ApiTimeoutError,
-    NotSentError,
-    RateLimitError,
-    ServerError,
-)
+from batchembed.api.repeats import RetryBudget, asked_s, is_transient
+from batchembed.errors import ApiTimeoutError
 
 T = TypeVar("T")
 Sleep = Callable[[float], Awaitable[None]]
@@ -31,10 +22,10 @@ BlockingSleep = Callable[[float], None]
 
 #: What a client without an event loop sleeps with.
 blocking_sleep: BlockingSleep = tenacity.nap.sleep
+#: Each wait between two looks is so many times the one before.
+_GROWTH = 1.5
 #: Looks at a task that may fail before one has been answered.
 _FIRST_LOOKS = 5
-#: Statuses, besides 429 and 5xx, that pass by themselves.
-_PASSING = frozenset({408, 409, 425})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +38,8 @@ class RetryPolicy:
     longest_wait_s: float = 20.0
     #: A server that asks for more is not slept out: its error is raised.
     longest_retry_after_s: float = 60.0
+    #: Whether a create that was refused with 429 is sent again; else its error is raised at once.
+    repeat_limited_creates: bool = True
 
     def at_most(self, retries: int | None) -> RetryPolicy:
         """The same with so many attempts after the first; None changes nothing."""
@@ -57,7 +50,8 @@ class RetryPolicy:
 class PollPolicy:
     """When to look at a task again. Equal waits poll at a constant pace; no deadline waits for ever."""
 
-    first_wait_s: float = 5.0
+    first_look_s: float = 0.0  #: nothing is asked before
+    first_wait_s: float = 5.0  #: after the first look
     longest_wait_s: float = 5.0
     deadline_s: float | None = None
     #: A server that asks for more is not slept out: its error is raised.
@@ -66,53 +60,13 @@ class PollPolicy:
     longest_outage_s: float = 900.0
 
 
-class RetryBudget:
-    """What the retries of one client may cost together: a server in trouble is not hammered.
-
-    In a full outage a client sends `capacity / cost` requests more than it has calls. Figures after
-    the standard retry mode of the AWS SDKs. Threads may share it.
-    """
-
-    def __init__(
-        self, *, capacity: float = 100.0, cost: float = 5.0, timeout_cost: float = 10.0
-    ) -> None:
-        self._capacity = capacity
-        self._left = capacity
-        self._cost = cost
-        self._timeout_cost = timeout_cost
-        self._lock = threading.Lock()
-
-    def spend(self, error: BaseException | None) -> bool:
-        """Pay for a retry after `error`; False where that can't be afforded."""
-        cost = self._timeout_cost if isinstance(error, ApiTimeoutError) else self._cost
-        with self._lock:
-            if cost > self._left:
-                return False
-            self._left -= cost
-            return True
-
-    def earn(self) -> None:
-        """A request was answered: give a retry back."""
-        with self._lock:
-            self._left = min(self._capacity, self._left + self._cost)
+#: What stands in for the look before the first one.
+_EARLY = object()
 
 
-def is_transient(error: BaseException) -> bool:
-    """Whether a GET that failed so is worth repeating."""
-    if isinstance(error, ApiError):
-        return isinstance(error, (RateLimitError, ServerError)) or error.status_code in _PASSING
-    return isinstance(error, (ApiConnectionError, ApiTimeoutError, AnswerError)) and not isinstance(
-        error, AnswerTooLargeError
-    )
-
-
-def was_not_accepted(error: BaseException) -> bool:
-    """Whether a create that failed so certainly made no task, and is worth repeating."""
-    return isinstance(error, (NotSentError, RateLimitError))
-
-
-def _asked_s(error: BaseException | None) -> float | None:
-    return error.retry_after_s if isinstance(error, ApiError) else None
+def _is_early(state: tenacity.RetryCallState) -> bool:
+    outcome = state.outcome
+    return outcome is not None and not outcome.failed and outcome.result() is _EARLY
 
 
 def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
@@ -127,7 +81,7 @@ class _ServerAdvice(tenacity.wait.wait_base):
         self._own = own
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        return max(self._own(retry_state), _asked_s(_error_of(retry_state)) or 0.0)
+        return max(self._own(retry_state), asked_s(_error_of(retry_state)) or 0.0)
 
 
 def _spent_s(state: tenacity.RetryCallState) -> float:
@@ -154,17 +108,20 @@ class _Outage(tenacity.stop.stop_base):
         self._longest_s = longest_s
         self._since_s: float | None = None
         self._answered = False
+        self._errors = 0
         self.error: BaseException | None = None  #: the last one, where it has stopped
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         error = _error_of(retry_state)
         if error is None:
-            self._since_s, self._answered = None, True
+            self._since_s = None
+            self._answered = self._answered or not _is_early(retry_state)
             return False
+        self._errors += 1
         if self._since_s is None:
             self._since_s = _spent_s(retry_state)
         lasted = _spent_s(retry_state) - self._since_s >= self._longest_s
-        if lasted or (not self._answered and retry_state.attempt_number >= _FIRST_LOOKS):
+        if lasted or (not self._answered and self._errors >= _FIRST_LOOKS):
             self.error = error
         return self.error is not None
 
@@ -189,11 +146,23 @@ class _Spent(tenacity.stop.stop_base):
         return not self._budget.spend(_error_of(retry_state))
 
 
+class _Attempts(tenacity.AsyncRetrying):
+    """Leaves no cycle of references: thousands at a time would keep the collector busy."""
+
+    async def __call__(  # type: ignore[override]  # as tenacity's own
+        self, fn: Callable[..., Any], *args: object, **kwargs: object
+    ) -> Any:  # noqa: ANN401
+        try:
+            return await super().__call__(fn, *args, **kwargs)
+        finally:
+            self.iter_state.reset()  # what is left to do there holds this
+
+
 def _retry_terms(
     policy: RetryPolicy, worth: Callable[[BaseException], bool], budget: RetryBudget
 ) -> dict[str, Any]:
     def patient(error: BaseException) -> bool:
-        asked = _asked_s(error)
+        asked = asked_s(error)
         return worth(error) and (asked is None or asked <= policy.longest_retry_after_s)
 
     return {
@@ -221,7 +190,7 @@ def retrying(
     sleep: Sleep = asyncio.sleep,
 ) -> tenacity.AsyncRetrying:
     """Repeat a request by `policy` while `worth` and `budget` allow; then its last error is raised."""
-    return tenacity.AsyncRetrying(sleep=sleep, **_retry_terms(policy, worth, budget))
+    return _Attempts(sleep=sleep, **_retry_terms(policy, worth, budget))
 
 
 def blocking_retrying(
@@ -235,31 +204,47 @@ def blocking_retrying(
     return tenacity.Retrying(sleep=sleep, **_retry_terms(policy, worth, budget))
 
 
+def _looking(policy: PollPolicy) -> tenacity.wait.wait_base:
+    """The waits of a policy: that for the first look, then growing ones."""
+    constant = policy.first_wait_s == policy.longest_wait_s
+    early = policy.first_look_s > 0
+    growing = _ServerAdvice(
+        tenacity.wait_exponential_jitter(
+            # The wait for the first look counts as one: the next is the first of those that grow.
+            multiplier=policy.first_wait_s / (_GROWTH if early else 1),
+            max=policy.longest_wait_s,
+            exp_base=_GROWTH,
+            jitter=0 if constant else policy.first_wait_s,
+        )
+    )
+    return (
+        tenacity.wait_chain(tenacity.wait_fixed(policy.first_look_s), growing) if early else growing
+    )
+
+
 class _Polling:
     """A policy as tenacity takes it; `stop` is asked once for each look, so each has its own."""
 
     def __init__(self, policy: PollPolicy, done: Callable[[T], bool]) -> None:
         def passing(error: BaseException) -> bool:
-            asked = _asked_s(error)
+            asked = asked_s(error)
             return is_transient(error) and (asked is None or asked <= policy.longest_retry_after_s)
 
-        constant = policy.first_wait_s == policy.longest_wait_s
-        wait: tenacity.wait.wait_base = _ServerAdvice(
-            tenacity.wait_exponential_jitter(
-                multiplier=policy.first_wait_s,
-                max=policy.longest_wait_s,
-                exp_base=1.5,
-                jitter=0 if constant else policy.first_wait_s,
-            )
-        )
+        self._early = policy.first_look_s > 0
         self._policy = policy
         self._outage = _Outage(policy.longest_outage_s)
+        wait = _looking(policy)
         self.terms: dict[str, Any] = {
             "retry": tenacity.retry_if_exception(passing)
-            | tenacity.retry_if_result(lambda answer: not done(answer)),
+            | tenacity.retry_if_result(lambda answer: answer is _EARLY or not done(answer)),
             "wait": wait if policy.deadline_s is None else _UpTo(wait, policy.deadline_s),
             "stop": tenacity.stop_any(self._outage, _Late(policy.deadline_s)),
         }
+
+    def is_early(self) -> bool:
+        """Whether this look is the one before the first: nothing is asked."""
+        early, self._early = self._early, False
+        return early
 
     def given_up(self, error: tenacity.RetryError) -> BaseException:
         """An outage's last error, or that it is late."""
@@ -283,8 +268,12 @@ async def poll(
         ApiTimeoutError: the policy's deadline passed first.
     """
     polling = _Polling(policy, done)
+
+    async def each() -> object:
+        return _EARLY if polling.is_early() else await look()
+
     try:
-        answer: T = await tenacity.AsyncRetrying(sleep=sleep, **polling.terms)(look)
+        answer: T = await _Attempts(sleep=sleep, **polling.terms)(each)
     except tenacity.RetryError as error:
         raise polling.given_up(error) from error
     return answer
@@ -299,7 +288,12 @@ def blocking_poll(
 ) -> T:
     """As `poll`, in the caller's thread."""
     polling = _Polling(policy, done)
+
+    def each() -> object:
+        return _EARLY if polling.is_early() else look()
+
     try:
-        return tenacity.Retrying(sleep=sleep, **polling.terms)(look)
+        answer = cast("T", tenacity.Retrying(sleep=sleep, **polling.terms)(each))
     except tenacity.RetryError as error:
         raise polling.given_up(error) from error
+    return answer

@@ -42,6 +42,15 @@ class Terms:
     timeout_s: float | None  #: of each connect, read or write; None: the API's own
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """An answer, read to its end and decoded."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    body: bytearray
+
+
 class AbandonedError(Exception):
     """Ends a call that nobody waits for any more."""
 
@@ -175,8 +184,14 @@ def require_readable(response: httpx.Response) -> None:
         raise AnswerError(f"the answer is encoded as {coding[:40]!r}, which was not asked for")
 
 
-def accepted(response: httpx.Response, body: bytearray, api_key: ApiKey | None) -> bytearray:
-    """The body of an answer that says that all is well."""
-    if not response.is_success:
-        raise error_of(response.status_code, response.headers, bytes(body), api_key=api_key)
-    return body
+def accepted(received: Received, api_key: ApiKey | None) -> bytearray:
+    """The body of an answer that says that all is well.
+
+    Raises:
+        ApiError: an error status, redirects included.
+    """
+    if not 200 <= received.status_code < 300:
+        raise error_of(
+            received.status_code, received.headers, bytes(received.body), api_key=api_key
+        )
+    return received.body

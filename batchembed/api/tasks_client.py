@@ -33,16 +33,16 @@ from batchembed.api.options import (
     as_key,
 )
 from batchembed.api.pager import SyncPager
+from batchembed.api.repeats import RetryBudget
 from batchembed.api.retry import (
     BlockingSleep,
     PollPolicy,
-    RetryBudget,
     RetryPolicy,
     blocking_poll,
     blocking_retrying,
     blocking_sleep,
 )
-from batchembed.api.sending import Terms
+from batchembed.api.sending import Terms, accepted
 from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 
@@ -84,9 +84,8 @@ class TasksClient:
         self._retry = retry
         self._budget = RetryBudget()
         self._sleep = sleep
-        terms = Terms(
-            api_key=as_key(api_key), base_url=base_url, headers=headers, timeout_s=timeout
-        )
+        self._api_key = as_key(api_key)
+        terms = Terms(api_key=self._api_key, base_url=base_url, headers=headers, timeout_s=timeout)
         self._creates = Lane(uploads, terms, creates=True, transport=transport)
         self._requests = Lane(requests, terms, creates=False, transport=transport)
 
@@ -256,7 +255,7 @@ class TasksClient:
     def _repeated(self, call: Call[T]) -> T:
         again = blocking_retrying(
             self._retry.at_most(call.options.get("max_retries")),
-            call.is_worth_repeating,
+            lambda error: call.is_worth_repeating(error, self._retry),
             self._budget,
             sleep=self._sleep,
         )
@@ -266,6 +265,6 @@ class TasksClient:
     def _once(self, call: Call[T]) -> T:
         lane = self._requests if call.submitted is None else self._creates
         with translating(call.name, call.submitted):
-            answer = call.read(lane.send(call))
+            answer = call.read(accepted(lane.send(call), self._api_key))
         self._budget.earn()
         return answer

@@ -180,7 +180,7 @@ class JsonLog:
     def notice(self, event: Event) -> None:
         """One line for an event of the run."""
         match event:
-            case Started(videos=videos, committed=committed, owed=owed, unread=unread):
+            case Started(videos=videos, committed=committed, owed=owed, unread=unread, plan=plan):
                 self.line(
                     "info",
                     "started",
@@ -188,6 +188,7 @@ class JsonLog:
                     committed=committed,
                     owed=owed,
                     unread=unread,
+                    message=plan,
                 )
             case Moved():
                 self.line(

@@ -1,27 +1,36 @@
-"""`batchembed plan`: what a run would submit, wait for, and leave alone."""
+"""`batchembed plan`: what a run would submit, wait for, and leave alone, and what that would cost."""
 
 from __future__ import annotations
 
 import concurrent.futures
-from collections import Counter
+import time
 from typing import Any
 
 import click
 
-from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
+from batchembed.cli.options import (
+    Read,
+    format_option,
+    manifest_options,
+    read,
+    retry_option,
+    state_option,
+)
 from batchembed.cli.problems import print_json
+from batchembed.cli.selection import require_retry
 from batchembed.cli.state import Remembered, remembered
+from batchembed.core.forecast import HOLD_BACK, SUBMIT, Amount, Forecast, plan_line
 from batchembed.core.model import EngineKind, Video
-from batchembed.core.plan import Submit, decide
-from batchembed.core.segments import window
+from batchembed.core.quota import DAY_S
 from batchembed.report.text import printable
+from batchembed.runner.planning import Planner
 from batchembed.runner.survey import Surveyed, survey
 
 
 @click.command("plan")
 @manifest_options
 @state_option
-@click.option("--retry", type=click.Choice(["failed"]), help="Plan failed videos again.")
+@retry_option
 @format_option
 def command(
     manifest: str,
@@ -34,68 +43,74 @@ def command(
 ) -> None:
     """Say what `run` would do. Probes and hashes what it has to; sends and writes nothing."""
     asked = read(manifest, overrides, engine)
-    planned = _plan(asked, remembered(asked.manifest, state_dir), retry_failed=retry == "failed")
-    counts = Counter(line["action"] for line in planned)
-    minutes = sum(line["seconds"] or 0.0 for line in planned if line["action"] == "submit") / 60
+    before = remembered(asked.manifest, state_dir)
+    require_retry(retry, before.entries.values())
+    foreseen = _forecast(asked, before, retry=retry)
+    hosted = asked.manifest.engine.kind is EngineKind.TWELVELABS
     if output_format == "json":
-        print_json({"counts": counts, "minutes_to_submit": round(minutes, 3), "videos": planned})
+        print_json(_as_dict(foreseen, hosted=hosted))
         return
-    for line in planned:
-        why = f": {line['why']}" if line["why"] else ""
-        click.echo(printable(f"{line['action']:8} {line['video_id']}{why}"))
-    told = ", ".join(f"{n} {action}" for action, n in sorted(counts.items())) or "no videos"
-    click.echo(f"plan: {told}; {minutes:.1f} minutes of video to submit")
+    for each in foreseen.videos:
+        why = f": {each.why}" if each.why else ""
+        click.echo(printable(f"{each.action:9} {each.video_id}{why}"))
+    click.echo(plan_line(foreseen, hosted=hosted))
 
 
-def _plan(asked: Read, before: Remembered, *, retry_failed: bool) -> list[dict[str, Any]]:
+def _forecast(asked: Read, before: Remembered, *, retry: str | None) -> Forecast:
+    manifest = asked.manifest
+
     def survey_one(video: Video) -> Surveyed:
-        return survey(video, before.known, asked.manifest, asked.profile)
+        return survey(video, before.known, manifest, asked.profile)
 
-    videos = asked.manifest.videos
-    with concurrent.futures.ThreadPoolExecutor(asked.manifest.concurrency.probes) as pool:
-        found = pool.map(survey_one, [video for video in videos if video.skip is None])
-        told = iter(found)
-        seen: set[str] = set()
-        return [
-            _skipped(video)
-            if video.skip is not None
-            else _line(next(told), asked, before, seen, retry_failed=retry_failed)
-            for video in videos
-        ]
-
-
-def _skipped(video: Video) -> dict[str, Any]:
-    return {"video_id": video.video_id, "action": "skip", "why": video.skip, "seconds": None}
-
-
-def _line(
-    found: Surveyed, asked: Read, before: Remembered, seen: set[str], *, retry_failed: bool
-) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "video_id": found.video.video_id,
-        "action": "reject",
-        "why": "",
-        "seconds": None,
-    }
-    job = found.job
-    if job is None:
-        line["why"] = "; ".join(reason.message for reason in found.reasons)
-        return line
-    if job.job_key in seen:
-        return {**line, "action": "skip", "why": "the same content and parameters as another"}
-    seen.add(job.job_key)
-    action = decide(
-        before.entries.get(job.job_key),
-        idempotent=asked.manifest.engine.kind is EngineKind.LOCAL,
-        retry_failed=retry_failed,
-    )
-    line["action"] = type(action).__name__.lower()
-    line["why"] = getattr(action, "why", "")
-    if isinstance(action, Submit) and job.facts is not None:
-        whole = window(
-            job.facts.duration_sec,
-            job.parameters.video_start_offset_sec,
-            job.parameters.video_end_offset_sec,
+    named = [video for video in manifest.videos if video.skip is None]
+    with concurrent.futures.ThreadPoolExecutor(manifest.concurrency.probes) as pool:
+        found = dict(
+            zip((video.video_id for video in named), pool.map(survey_one, named), strict=True)
         )
-        line["seconds"] = (whole.end_ms - whole.start_ms) / 1000
-    return line
+    planner = Planner(
+        manifest=manifest,
+        profile=asked.profile,
+        entries=before.entries,
+        charges=before.charges,
+        blocked_until=None if before.block is None else before.block.until,
+        now=time.time(),
+        retry=retry,
+    )
+    return planner.forecast((video, found.get(video.video_id)) for video in manifest.videos)
+
+
+def _as_dict(foreseen: Forecast, *, hosted: bool) -> dict[str, Any]:
+    submit = foreseen.submit
+    return {
+        "counts": foreseen.counts,
+        "minutes_to_submit": round(submit.video_sec / 60, 3),
+        "submit": _amount(submit),
+        "held_back": _amount(foreseen.held_back),
+        "in_flight_unnamed": foreseen.unnamed,
+        "requests": {"create": submit.tasks, "others": foreseen.others} if hosted else None,
+        "cost": None
+        if foreseen.cost is None
+        else {
+            "amount": foreseen.cost,
+            "currency": foreseen.currency,
+            "price_per_minute": foreseen.price_per_minute,
+        },
+        "days_at_quota": round(foreseen.lasts_s / DAY_S, 3),
+        "videos": [
+            {
+                "video_id": each.video_id,
+                "action": each.action,
+                "why": each.why,
+                "seconds": each.video_sec if each.action in {SUBMIT, HOLD_BACK} else None,
+            }
+            for each in foreseen.videos
+        ],
+    }
+
+
+def _amount(amount: Amount) -> dict[str, Any]:
+    return {
+        "videos": amount.tasks,
+        "minutes": round(amount.video_sec / 60, 3),
+        "unknown_length": amount.unmeasured,
+    }

@@ -50,7 +50,7 @@ def listener_for(stream: TextIO, *, secrets: tuple[str, ...] = ()) -> Iterator[L
 
 def started_line(event: Started) -> str:
     """The plan in one line, from what is known before anything is read."""
-    return (
+    return event.plan or (
         f"{event.videos} {'video' if event.videos == 1 else 'videos'}: "
         f"{event.committed} committed before, {event.owed} to do, "
         f"{event.unread} new {'file' if event.unread == 1 else 'files'} to look at"

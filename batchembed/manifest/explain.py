@@ -145,7 +145,7 @@ def _hint(rule: str, error: ValidationError, schema: Mapping[str, Any]) -> str |
     if rule == "dependentRequired":
         return "set both offsets, or neither"
     if rule == "type":
-        return _type_hint(value, _names(limit)) or own
+        return _type_hint(value, _names(limit), schema.get("x-unit")) or own
     if rule == "enum" and isinstance(value, str):
         near = closest(value, [item for item in limit if isinstance(item, str)])
         return f"did you mean {near}?" if near else own
@@ -154,12 +154,13 @@ def _hint(rule: str, error: ValidationError, schema: Mapping[str, Any]) -> str |
     return own
 
 
-def _type_hint(value: object, wanted: list[str]) -> str | None:
+def _type_hint(value: object, wanted: list[str], unit: str | None) -> str | None:
     numeric = "number" in wanted or "integer" in wanted
     if isinstance(value, str) and numeric:
         seconds = _seconds(value)
         if seconds is not None:
-            return f"write seconds: {seconds:g}"
+            minutes = unit == "min"
+            return f"write minutes: {seconds / 60:g}" if minutes else f"write seconds: {seconds:g}"
         return None if is_text(value) else f"take the quotes off: {value}"
     if isinstance(value, str) and "array" in wanted:
         return f"write a list: [{_short(value)}]"

@@ -10,15 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchembed.core.model import (
-    Concurrency,
-    EngineKind,
-    EngineSpec,
-    Manifest,
-    OutputSpec,
-    Polling,
-    Video,
-)
+from batchembed.core.model import EngineKind, EngineSpec, Manifest, OutputSpec, Video
 from batchembed.core.problems import ManifestError, Problem, Scalar
 from batchembed.manifest.between import (
     Claim,
@@ -34,7 +26,7 @@ from batchembed.manifest.document import Document, Value
 from batchembed.manifest.document import Path as Way
 from batchembed.manifest.load import load
 from batchembed.manifest.overrides import override
-from batchembed.manifest.schema import default_of, property_of
+from batchembed.manifest.settings import Settings
 from batchembed.manifest.sources import Listed, Note, absolute, listed
 from batchembed.manifest.videos import Resolver, Setting
 
@@ -90,16 +82,16 @@ class _Reading:
     def __init__(self, document: Document, *, rehearse: bool, cores: int) -> None:
         self._document = document
         self._folder = posixpath.dirname(os.path.abspath(document.file))  # noqa: PTH100  links stay
-        self._cores = cores
-        self._written = self._engine()
+        self._written = self._engine(Settings(document, engine=EngineKind.TWELVELABS, cores=cores))
         self._rehearses = rehearse and self._written.kind is EngineKind.TWELVELABS
         self._engine_spec = (
             EngineSpec(kind=EngineKind.LOCAL, base_url=None, api_key_env=None)
             if self._rehearses
             else self._written
         )
-        profile = self._setting_of("model_name", engine=self._written.kind)
-        self._profile = str(profile)
+        self._settings = Settings(document, engine=self._engine_spec.kind, cores=cores)
+        of_written = Settings(document, engine=self._written.kind, cores=cores)
+        self._profile = of_written.text("model_name")
         self._model = LOCAL_MODEL if self._rehearses else self._profile
         self._videos: list[Video] = []
         self._notes: list[str] = []
@@ -117,7 +109,8 @@ class _Reading:
         resolver = Resolver(self._document, setting)
         problems = [
             *self._model_problems(),
-            *self._setting_problems(),
+            *self._settings.problems(),
+            *self._output_problems(),
             *resolver.default_problems(),
         ]
         ids: list[Claim] = []
@@ -165,20 +158,7 @@ class _Reading:
                 hint="write engine: local, or give the base_url of an engine of your own",
             )
 
-    def _setting_problems(self) -> Iterator[Problem]:
-        polling = self._polling()
-        if polling.longest_wait_s < polling.first_wait_s:
-            written = (
-                "longest_wait_s"
-                if self._document.at(("polling", "longest_wait_s"))
-                else "first_wait_s"
-            )
-            yield self._document.problem(
-                ("polling", written),
-                f"longest_wait_s, {polling.longest_wait_s:g}, is less than first_wait_s, {polling.first_wait_s:g}",
-                code="range",
-                hint="set both",
-            )
+    def _output_problems(self) -> Iterator[Problem]:
         path = self._document.at(("output", "path"))
         if isinstance(path, str) and "://" in path:
             yield self._document.problem(
@@ -199,6 +179,7 @@ class _Reading:
                 f"rehearsal: {LOCAL_MODEL} in place of {self._profile}, under its limits; written to "
                 f"{self._output().path}"
             )
+        settings = self._settings
         return Resolved(
             document=self._document,
             manifest=Manifest(
@@ -209,11 +190,17 @@ class _Reading:
                 profile=self._profile,
                 videos=tuple(videos),
                 output=self._output(),
-                on_limit_violation=str(self._setting_of("on_limit_violation")),
-                on_rejected=str(self._setting_of("on_rejected")),
-                on_removed=str(self._setting_of("on_removed")),
-                concurrency=self._concurrency(),
-                polling=self._polling(),
+                on_limit_violation=settings.text("on_limit_violation"),
+                on_rejected=settings.text("on_rejected"),
+                on_removed=settings.text("on_removed"),
+                on_lost=settings.text("on_lost"),
+                on_unknown_submission=settings.text("on_unknown_submission"),
+                concurrency=settings.concurrency(),
+                polling=settings.polling(),
+                settle_s=settings.number("reconcile", "settle_s"),
+                quota=settings.quota(),
+                budget=settings.budget(),
+                max_runtime_s=settings.number_or_none("max_runtime_s"),
             ),
             notes=tuple(self._notes),
         )
@@ -221,28 +208,15 @@ class _Reading:
     def _root(self) -> Mapping[str, Value]:
         return self._document.value if isinstance(self._document.value, dict) else {}
 
-    def _setting_of(self, *way: str, engine: EngineKind | None = None) -> Value:
-        """The value at `way`, or its default. A key that is present counts, whatever it holds."""
-        *above, key = way
-        holder = self._document.at(tuple(above))
-        if isinstance(holder, dict) and key in holder:
-            return holder[key]
-        return default_of(*way, engine=engine or self._engine_spec.kind)
-
-    def _number(self, *way: str) -> float:
-        value = self._setting_of(*way)
-        return float(value) if isinstance(value, int | float) else 0.0
-
-    def _engine(self) -> EngineSpec:
+    def _engine(self, hosted: Settings) -> EngineSpec:
         written = self._document.at(("engine",))
         kind = written.get("kind") if isinstance(written, dict) else written
         if kind != EngineKind.TWELVELABS:
             return EngineSpec(kind=EngineKind.LOCAL, base_url=None, api_key_env=None)
-        hosted = EngineKind.TWELVELABS
         return EngineSpec(
-            kind=hosted,
-            base_url=str(self._setting_of("engine", "base_url", engine=hosted)),
-            api_key_env=str(self._setting_of("engine", "api_key_env", engine=hosted)),
+            kind=EngineKind.TWELVELABS,
+            base_url=hosted.text("engine", "base_url"),
+            api_key_env=hosted.text("engine", "api_key_env"),
         )
 
     def _name(self) -> str:
@@ -250,7 +224,7 @@ class _Reading:
         return name if isinstance(name, str) else Path(self._document.file).stem
 
     def _partition_by(self) -> tuple[str, ...]:
-        keys = self._setting_of("output", "partition_by")
+        keys = self._settings.value("output", "partition_by")
         return tuple(str(key) for key in keys) if isinstance(keys, list) else ()
 
     def _output(self) -> OutputSpec:
@@ -259,21 +233,7 @@ class _Reading:
         return OutputSpec(
             path=path + REHEARSAL if self._rehearses else path,
             partition_by=self._partition_by(),
-            publish_every_s=self._number("output", "publish_every_s"),
-        )
-
-    def _concurrency(self) -> Concurrency:
-        counts: dict[str, int] = {}
-        for key in property_of("concurrency")["properties"]:
-            value = self._setting_of("concurrency", key)
-            counts[key] = int(value) if isinstance(value, int | float) else self._cores
-        return Concurrency(**counts)
-
-    def _polling(self) -> Polling:
-        return Polling(
-            first_wait_s=self._number("polling", "first_wait_s"),
-            longest_wait_s=self._number("polling", "longest_wait_s"),
-            deadline_s=self._number("polling", "deadline_s"),
+            publish_every_s=self._settings.number("output", "publish_every_s"),
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchembed.core.expectation import Expectation
+from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.runner.book import Book
 from batchembed.runner.carry import Carrier, Service
@@ -34,6 +35,8 @@ class Crew:
     collector: Collector
     reconciler: Reconciler
     carrier: Carrier
+    charges: tuple[Charge, ...]  #: of earlier runs
+    blocked_until: float | None  #: as the service said to an earlier run; seconds since 1970
 
 
 async def assemble(setting: Setting, service: Service, book: Book, observer: Observer) -> Crew:
@@ -56,6 +59,8 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         quota=manifest.quota,
         budget=manifest.budget,
         tasks=manifest.concurrency.tasks,
+        uploads=manifest.concurrency.uploads,
+        requests=manifest.concurrency.requests,
         longest_video_sec=setting.profile.longest_video_sec,
         charges=charges,
         blocked_until=None if block is None else block.until,
@@ -72,6 +77,7 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         listing=not service.idempotent,
         gather_s=min(_LONGEST_GATHER_S, _GATHER_SHARE * manifest.polling.first_wait_s),
         sleep=setting.sleep,
+        notice=setting.listener.notice,
     )
 
     def created(entry: Entry) -> None:
@@ -103,6 +109,7 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         monotonic=setting.monotonic,
         wait=wait,
         holding=gate.holding,
+        absent=submitter.withdraw,
     )
     carrier = Carrier(
         service=service,
@@ -128,4 +135,6 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         collector=collector,
         reconciler=reconciler,
         carrier=carrier,
+        charges=charges,
+        blocked_until=None if block is None else block.until,
     )

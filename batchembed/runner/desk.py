@@ -17,7 +17,7 @@ from batchembed.api.models import TasksStatusResponse
 from batchembed.api.retry import PollPolicy, Sleep, poll
 from batchembed.api.waiting import is_done
 from batchembed.core.model import TaskId
-from batchembed.errors import ApiTimeoutError, BatchembedError
+from batchembed.errors import ApiTimeoutError, AuthenticationError, BatchembedError
 from batchembed.runner.gathering import Gathering, Nothing, StatusClient
 from batchembed.runner.listen import Event, Warned
 from batchembed.runner.outage import Outages, Uniform
@@ -83,16 +83,22 @@ class StatusDesk:
     async def first_looks(self, task_ids: Iterable[TaskId]) -> dict[TaskId, TasksStatusResponse]:
         """The tasks' statuses now, as far as the service gives them.
 
-        A task that has ended, or that the service does not have, is not asked for again: the wait
-        for it ends at once.
+        In order of creation: those that nobody has told of yet count as created now. One that has
+        ended, or that the service does not have, is not asked for again: the wait for it ends at
+        once.
 
         Raises:
-            BatchembedError: an error that does not pass, such as that to a refused key.
+            AuthenticationError: the key is refused.
         """
         asked = tuple(dict.fromkeys(task_ids))
+        for task_id in asked:
+            if not self._gathering.where.knows(task_id):
+                self.created(task_id)
         answers = await asyncio.gather(*map(self._gathering.ask, asked))
         found: dict[TaskId, TasksStatusResponse] = {}
         for task_id, told in zip(asked, answers, strict=True):
+            if isinstance(told, AuthenticationError):
+                raise told
             if isinstance(told, BatchembedError):
                 self._gathering.keep(task_id, told)
             elif told is not Nothing.NEWS:

@@ -149,7 +149,7 @@ class Gate:
 
         A `UsageLimitError` parks the run: no waiting helps.
         """
-        words = error.server_message or "the service takes no creates for now"
+        words = (error.server_message or "the service takes no creates for now").rstrip(".")
         if isinstance(error, UsageLimitError):
             self._closed = Parked(why=words, until=None)
         else:

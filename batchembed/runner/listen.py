@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from batchembed.core.outcome import Outcome
@@ -17,6 +17,7 @@ class Started:
     committed: int
     owed: int  #: their jobs are known, and not committed
     unread: int  #: to be probed first
+    plan: str = field(default="", compare=False)  #: what the run will do, in one line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

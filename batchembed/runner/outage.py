@@ -34,6 +34,7 @@ class Outages:
         self._error: BatchembedError | None = None  #: since the last answer
         self._since_s = 0.0
         self._resume_s = 0.0
+        self._asked_until_s = 0.0  #: by the service
         self._failed = 0  #: rounds of failures; those of one moment are one
         self._in_a_row = 0
         self._was_answered = False
@@ -64,16 +65,19 @@ class Outages:
             if is_transient(error):
                 self._note(error, is_new=self._failed == began)
                 return None
-            self._clear()
+            self._note_answer(began)
             raise
-        self._clear()
+        self._note_answer(began)
         return answer
 
     def _is_away(self) -> bool:
         return self._error is not None
 
-    def _clear(self) -> None:
-        self._error, self._in_a_row, self._was_answered = None, 0, True
+    def _note_answer(self, began: int) -> None:
+        self._was_answered = True
+        # One that was sent before the service asked to wait does not take that back.
+        if self._failed == began or now_s() >= self._asked_until_s:
+            self._error, self._in_a_row = None, 0
 
     def _note(self, error: BatchembedError, *, is_new: bool) -> None:
         moment_s = now_s()
@@ -85,8 +89,9 @@ class Outages:
             self._in_a_row += 1
         longest_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(self._in_a_row - 1, 16))
         asked = min(asked_s(error) or 0.0, _LONGEST_ASKED_S)
-        pause_s = max(self._uniform(longest_s / 2, longest_s), asked)
-        self._resume_s = max(self._resume_s, moment_s + pause_s)
+        self._asked_until_s = max(self._asked_until_s, moment_s + asked)
+        own_s = moment_s + self._uniform(longest_s / 2, longest_s)
+        self._resume_s = max(self._resume_s, own_s, self._asked_until_s)
 
     def outlasts(self, policy: PollPolicy) -> BatchembedError | None:
         """The last error, where nothing else has come for longer than the policy bears, or ever."""

@@ -17,7 +17,7 @@ from typing import Protocol
 from batchembed.api.models import VideoEmbeddingTask
 from batchembed.api.pager import AsyncPager
 from batchembed.core.keys import url_content
-from batchembed.core.model import TaskId
+from batchembed.core.model import JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.reconcile import Ambiguous, Found, Listed, Listing, Unseen, gap_s, judge
 from batchembed.core.states import Entry, State
@@ -118,6 +118,7 @@ class Reconciler:
     wait: Callable[[float], Awaitable[None]]  #: raises StoppedError where the run drains
     #: Lets nothing be created while it is held; what it gives says that a listing has come.
     holding: Callable[[], AbstractContextManager[Callable[[], None]]]
+    absent: Callable[[JobKey], None]  #: told of each job whose create made no task
     adopted: int = 0
     _next: asyncio.Task[tuple[float, Listing]] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -251,6 +252,7 @@ class Reconciler:
 
         planned = replace(entry, state=State.PLANNED, unknown_since=None)
         await self.book.move(planned, old=State.UNKNOWN, also=also)
+        self.absent(entry.job_key)
 
     async def _unlisted(self, entry: Entry, lasted_s: float, said: str) -> Reason | None:
         """Where there is nothing to look into, the manifest says what to do."""

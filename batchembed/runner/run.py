@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import replace
 
+from batchembed.core.forecast import plan_line
 from batchembed.core.model import FileIdentity, Job, JobKey, Video
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.plan import Collect, LookUp, Wait, decide
@@ -21,6 +22,7 @@ from batchembed.runner.listing import side_files
 from batchembed.runner.observe import take_request_id
 from batchembed.runner.opening import Opened, opened
 from batchembed.runner.outcomes import ended, left, rejected
+from batchembed.runner.planning import Planner
 from batchembed.runner.publication import Publication
 from batchembed.runner.setting import Setting
 from batchembed.runner.survey import Surveyed, Surveyor
@@ -124,9 +126,31 @@ class _Run:
         unread = sum(each.outcome is None for each in foreseen)
         owed = sum(each.outcome is Outcome.PENDING for each in foreseen)
         setting.listener.notice(
-            Started(videos=len(foreseen), committed=committed, owed=owed, unread=unread)
+            Started(
+                videos=len(foreseen),
+                committed=committed,
+                owed=owed,
+                unread=unread,
+                plan=self._plan_line(foreseen),
+            )
         )
         return foreseen
+
+    def _plan_line(self, foreseen: Iterable[Foreseen]) -> str:
+        setting, crew = self._setting, self._crew
+        planner = Planner(
+            manifest=setting.manifest,
+            profile=setting.profile,
+            entries=self._book.entries,
+            charges=crew.charges,
+            blocked_until=crew.blocked_until,
+            now=self._began,
+            retry=setting.retry,
+            limit=setting.limit,
+        )
+        chosen = [(each.video, each.found) for each in foreseen if self._is_chosen(each.video)]
+        hosted = not crew.carrier.service.idempotent
+        return plan_line(planner.forecast(chosen), hosted=hosted)
 
     def _is_chosen(self, video: Video) -> bool:
         return not self._setting.only or video.video_id in self._setting.only

@@ -88,7 +88,8 @@ class Submitter:
     submitted: int = 0
     submitted_sec: float = 0.0
     _begun: int = 0
-    _of_unknown_length: dict[JobKey, Charge] = field(default_factory=dict)
+    #: Of creates in doubt, and of videos of unknown length: they may change yet.
+    _charges: dict[JobKey, Charge] = field(default_factory=dict)
 
     async def submit(
         self, video_id: VideoId, job: Job, identity: FileIdentity | None, attempt: int
@@ -106,12 +107,22 @@ class Submitter:
             raise StoppedError
         if self.limit is not None and self._begun >= self.limit:
             return Reason(code="limit", message=f"this run creates {self.limit} tasks, no more")
-        self._begun += 1
-        intent = intent_of(job)
-        charge = await self.gate.admit(seconds_of(intent))
-        if isinstance(charge, Reason):
-            self._begun -= 1
-            return charge
+        async with self.gate.sending(upload=isinstance(job.source, FileSource)):
+            self._begun += 1
+            charge = await self.gate.admit(seconds_of(intent_of(job)))
+            if isinstance(charge, Reason):
+                self._begun -= 1
+                return charge
+            return await self._send(video_id, job, identity, attempt, charge)
+
+    async def _send(
+        self,
+        video_id: VideoId,
+        job: Job,
+        identity: FileIdentity | None,
+        attempt: int,
+        charge: Charge,
+    ) -> Reason | None:
         if identity is not None and await asyncio.to_thread(identify, identity.path) != identity:
             self._withdraw(charge)
             await self.book.ensure(job.job_key)
@@ -120,10 +131,11 @@ class Submitter:
                 message=f"{identity.path} changed while it was read",
                 hint="run again once it is written",
             )
-        entry = await self._intend(video_id, job, intent, attempt, charge)
+        entry = await self._intend(video_id, job, attempt, charge)
         try:
             task_id = await self._create(job, entry)
         except SubmissionUnknown:
+            self._charges[job.job_key] = charge
             unknown = replace(entry, state=State.UNKNOWN, unknown_since=self.clock())
             await self.book.move(unknown, old=State.SUBMITTING)
             if self.idempotent:
@@ -132,8 +144,8 @@ class Submitter:
         except VideoChangedError as error:
             return await self._changed(entry, charge, error)
         except (RateLimitError, UsageLimitError) as error:
-            await self._unsent(entry, charge)
             await self.gate.refused(error)
+            await self._unsent(entry, charge)
             return None
         except BatchembedError as error:
             await self._refused(entry, charge, error)
@@ -146,7 +158,7 @@ class Submitter:
                 hint="run again once it can",
             )
         if charge.video_sec is None:
-            self._of_unknown_length[job.job_key] = charge
+            self._charges[job.job_key] = charge
         self.submitted += 1
         self.submitted_sec += charge.video_sec or 0.0
         self.created(
@@ -159,21 +171,25 @@ class Submitter:
 
     def learn(self, key: JobKey, video_sec: float) -> None:
         """Now it is known how long the video of a job is: that much is spent, and no more."""
-        charge = self._of_unknown_length.pop(key, None)
-        if charge is not None:
+        charge = self._charges.pop(key, None)
+        if charge is not None and charge.video_sec is None:
             self.gate.learn(charge, video_sec)
             self.submitted_sec += video_sec
 
-    async def _intend(
-        self, video_id: VideoId, job: Job, intent: Intent, attempt: int, charge: Charge
-    ) -> Entry:
+    def withdraw(self, key: JobKey) -> None:
+        """The create of a job, that was in doubt, made no task."""
+        charge = self._charges.pop(key, None)
+        if charge is not None:
+            self._withdraw(charge)
+
+    async def _intend(self, video_id: VideoId, job: Job, attempt: int, charge: Charge) -> Entry:
         """Bring the job to `submitting`, with its charge, in one transaction."""
         entry = await self.book.ensure(job.job_key)
         now = self.clock()
         planned = Entry(
             job_key=job.job_key, state=State.PLANNED, attempt=attempt, losses=entry.losses
         )
-        meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)
+        meant = replace(planned, state=State.SUBMITTING, intent=intent_of(job), intended_at=now)
         moves = [(entry.state, planned)] if entry.state in _AGAIN else []
         if entry.state is not State.SUBMITTING:
             moves.append((State.PLANNED, meant))

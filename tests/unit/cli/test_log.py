@@ -45,9 +45,16 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     ("event", "level", "fields"),
     [
         (
-            Started(videos=4, committed=1, owed=2, unread=1),
+            Started(videos=4, committed=1, owed=2, unread=1, plan="plan: 1 to be read first"),
             "info",
-            {"event": "started", "videos": 4, "committed": 1, "owed": 2, "unread": 1},
+            {
+                "event": "started",
+                "videos": 4,
+                "committed": 1,
+                "owed": 2,
+                "unread": 1,
+                "message": "plan: 1 to be read first",
+            },
         ),
         (
             Moved(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from batchembed.core.model import EngineKind, Manifest
+from batchembed.core.model import Budget, EngineKind, Manifest, Quota
 from batchembed.core.problems import ManifestError
 from batchembed.manifest.resolve import read_manifest
 from batchembed.manifest.schema import default_of, model_defaults
@@ -25,13 +25,22 @@ def test_the_smallest_manifest_has_the_defaults_of_the_schema(
     tmp_path: Path, engine: EngineKind
 ) -> None:
     manifest = resolve(tmp_path, SMALLEST.format(engine=engine))
-    for section in (manifest.concurrency, manifest.polling):
+    for section in (manifest.concurrency, manifest.polling, manifest.quota, manifest.budget):
         name = type(section).__name__.lower()
         for key in section.__slots__:
             expected = default_of(name, key, engine=engine)
             assert getattr(section, key) == (3 if key == "workers" else expected)
-    for key in ("on_limit_violation", "on_rejected", "on_removed", "model_name"):
+    for key in (
+        "on_limit_violation",
+        "on_rejected",
+        "on_removed",
+        "on_lost",
+        "on_unknown_submission",
+        "max_runtime_s",
+        "model_name",
+    ):
         assert getattr(manifest, key) == default_of(key, engine=engine)
+    assert manifest.settle_s == default_of("reconcile", "settle_s", engine=engine)
     assert list(manifest.output.partition_by) == default_of("output", "partition_by", engine=engine)
     assert manifest.output.publish_every_s == default_of("output", "publish_every_s", engine=engine)
     hosted = engine is EngineKind.TWELVELABS
@@ -81,3 +90,38 @@ def test_a_rehearsal_refuses_options_that_the_local_model_lacks(tmp_path: Path) 
     with pytest.raises(ManifestError) as caught:
         resolve(tmp_path, text, "defaults.embedding_option=[transcription]", rehearse=True)
     assert [problem.code for problem in caught.value.problems] == ["embedding_option_invalid"]
+
+
+def test_the_hosted_service_is_given_time_and_a_lost_task_is_not_paid_for_again(
+    tmp_path: Path,
+) -> None:
+    hosted = resolve(tmp_path, SMALLEST.format(engine="twelvelabs"))
+    local = resolve(tmp_path, SMALLEST.format(engine="local"))
+    assert (hosted.settle_s, hosted.on_lost) == (300, "fail")
+    assert (local.settle_s, local.on_lost) == (0, "resubmit")
+
+
+def test_quota_and_budget_are_as_they_are_written(tmp_path: Path) -> None:
+    text = SMALLEST.format(engine="twelvelabs") + (
+        "quota: {requests_per_minute: 25, video_minutes_per_day: 0.5, max_inline_wait_s: 0}\n"
+        "budget: {amount: 20, price_per_minute: 0.042, currency: EUR, per: dataset}\n"
+        "max_runtime_s: 60\n"
+    )
+
+    manifest = resolve(tmp_path, text, "budget.video_minutes=0", "quota.video_minutes_per_hour=600")
+
+    assert manifest.quota == Quota(
+        requests_per_minute=25,
+        video_minutes_per_hour=600,
+        video_minutes_per_day=0.5,
+        max_inline_wait_s=0,
+    )
+    assert manifest.budget == Budget(
+        video_minutes=0, amount=20, price_per_minute=0.042, currency="EUR", per="dataset"
+    )
+    assert manifest.max_runtime_s == 60
+
+
+def test_an_override_takes_a_limit_away(tmp_path: Path) -> None:
+    text = SMALLEST.format(engine="twelvelabs") + "quota: {requests_per_minute: 25}\n"
+    assert resolve(tmp_path, text, "quota.requests_per_minute=").quota.requests_per_minute is None

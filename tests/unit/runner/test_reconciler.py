@@ -54,6 +54,7 @@ class Scene:
     listings: list[float] = field(default_factory=list)
     held: int = 0
     released: int = 0
+    absent: list[JobKey] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began = self.world.now
@@ -107,6 +108,7 @@ class Scene:
             monotonic=self.world.monotonic,
             wait=self.world.sleep,
             holding=self.holding,
+            absent=self.absent.append,
         )
 
     def settle(self, *entries: Entry) -> list[Reason | None]:
@@ -149,6 +151,7 @@ def test_a_task_is_absent_after_two_listings_past_the_settle_time() -> None:
     assert scene.state() is State.PLANNED
     assert len([at for at in scene.listings if at >= 10.0]) == 2
     assert scene.calls.ledger.charges() == ()
+    assert scene.absent == [KEY]
 
 
 def test_the_settle_time_counts_from_when_the_doubt_was_noticed() -> None:
