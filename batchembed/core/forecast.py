@@ -20,7 +20,7 @@ _WORDS = {
     COLLECT: "to collect",
     READ: "to be read first",
     REJECT: "rejected",
-    SKIP: "left as they are",
+    SKIP: "to leave alone",
 }
 
 

@@ -126,8 +126,8 @@ def test_everything_else_is_counted_and_needs_requests_too() -> None:
     told = foresee(planned, unnamed=1)
     assert told.others == 7
     assert plan_line(told, hosted=True) == (
-        "plan: nothing to submit; 1 in doubt; 1 in flight; 1 to collect; 1 to be read first; "
-        "1 rejected; 1 skipped; 1 task in flight of videos that are no longer named"
+        "plan: 1 in doubt; 1 in flight; 1 to collect; 1 to be read first; "
+        "1 rejected; 1 to leave alone; 1 task in flight of videos that are no longer named"
     )
 
 
