@@ -103,13 +103,15 @@ class TasksRetrieveResponse(msgspec.Struct, frozen=True, kw_only=True, omit_defa
 
 
 class VideoEmbeddingTask(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One task of a listing."""
+    """One task of a listing; `error` and `warnings` as in a status."""
 
     id: str | None = msgspec.field(default=None, name="_id")
     model_name: str | None = None
     status: str | None = None
     created_at: datetime | None = None
     video_embedding: TasksStatusResponseVideoEmbedding | None = None
+    error: TaskError | str | None = None
+    warnings: list[TaskError | str] | None = None
 
 
 class PageInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -117,10 +117,15 @@ def _row(segment: AnsweredSegment, number: int, profile: Profile, scopes: tuple[
         if not _can_name_a_folder(key, value):
             raise _broken("segment_unnamed", f"segment {number} has {key} {value!r}")
     start, end = segment.start_offset_sec, segment.end_offset_sec
-    if start is None or end is None or not (math.isfinite(start) and math.isfinite(end)):
+    if start is None or end is None or not (_is_time(start) and _is_time(end)):
         raise _broken("segment_without_time", f"segment {number} is from {start} to {end}")
     span = Span(to_ms(start), to_ms(end))
     return _Row(option, scope, span, number, _vector(segment.float_, number))
+
+
+def _is_time(seconds: float) -> bool:
+    """Whether it can be said in milliseconds."""
+    return math.isfinite(seconds * 1000)
 
 
 @functools.lru_cache(maxsize=256)

@@ -22,7 +22,9 @@ from batchembed.core.states import Entry, Intent, State
 from batchembed.errors import (
     AnswerError,
     ApiConnectionError,
+    ApiError,
     ApiTimeoutError,
+    BadRequestError,
     NotFoundError,
     NotSentError,
     RateLimitError,
@@ -35,6 +37,8 @@ from batchembed.runner.reconcile import Reconciler
 from batchembed.runner.stopping import StoppedError, unless_stopped
 from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
 
+#: What a service says of a task that it does not have: the documents name no status for it.
+_DENIED = (NotFoundError, BadRequestError)
 #: How often a task must be said not to exist before it is lost.
 _SIGHTINGS = 3
 
@@ -180,9 +184,13 @@ class Carrier:
         # A hosted task works on while nobody looks; the embedded engine's begins again with the run.
         began = None if self.service.idempotent else entry.submitted_at
         spent = 0.0 if began is None else max(0.0, self.clock() - began)
+        first_wait_s = self.polling.first_wait_s
+        expected_s = self.expectation.first_look_s(seconds)
+        left_s = 0.0 if expected_s is None else max(0.0, expected_s - spent)
+        margin_s = self.expectation.margin_s(seconds) or first_wait_s
         policy = PollPolicy(
-            first_look_s=max(0.0, (self.expectation.first_look_s(seconds) or 0.0) - spent),
-            first_wait_s=self.polling.first_wait_s,
+            first_look_s=left_s or first_wait_s,
+            first_wait_s=min(first_wait_s, margin_s),
             longest_wait_s=self.polling.longest_wait_s,
             deadline_s=max(self.polling.longest_wait_s, self.polling.deadline_s - spent),
         )
@@ -194,7 +202,7 @@ class Carrier:
                 message=str(error),
                 hint="the task is kept: the next run looks at it again",
             )
-        except NotFoundError as error:
+        except _DENIED as error:
             await self._lose(entry, error)
             return None
         if answer.status == "ready":
@@ -217,7 +225,7 @@ class Carrier:
         for _ in range(sightings - 1):
             try:
                 return await self.desk.wait_for_done(task_id, policy=policy)
-            except NotFoundError:
+            except _DENIED:
                 await self.sleep(policy.longest_wait_s)
         return await self.desk.wait_for_done(task_id, policy=policy)
 
@@ -230,7 +238,7 @@ class Carrier:
             )
             if seconds is not None:
                 self.submitter.learn(entry.job_key, seconds)
-        except NotFoundError as error:
+        except _DENIED as error:
             await self._lose(entry, error)
         except RateLimitError as error:
             asked_s = error.retry_after_s or self.polling.longest_wait_s
@@ -252,7 +260,7 @@ class Carrier:
             raise ValueError(msg)
         return entry.intent
 
-    async def _lose(self, entry: Entry, error: NotFoundError) -> None:
+    async def _lose(self, entry: Entry, error: ApiError) -> None:
         reason = Reason(
             code="task_lost",
             message=f"the service no longer has task {entry.task_id}: {error.server_message or error}",

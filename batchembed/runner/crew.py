@@ -110,6 +110,7 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         wait=wait,
         holding=gate.holding,
         absent=submitter.withdraw,
+        found=created,
     )
     carrier = Carrier(
         service=service,

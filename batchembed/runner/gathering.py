@@ -255,8 +255,10 @@ class Gathering:
             model_name=listed.model_name,
             status=listed.status,
             video_embedding=listed.video_embedding,
+            error=listed.error,
+            warnings=listed.warnings,
         )
-        if listed.status == "failed":  # its own status may say why
+        if listed.status == "failed" and listed.error is None:  # its own status may say why
             self._to_confirm.add(task_id)
             self._ended(task_id)
         elif task_id in left:

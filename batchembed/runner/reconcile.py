@@ -119,6 +119,7 @@ class Reconciler:
     #: Lets nothing be created while it is held; what it gives says that a listing has come.
     holding: Callable[[], AbstractContextManager[Callable[[], None]]]
     absent: Callable[[JobKey], None]  #: told of each job whose create made no task
+    found: Callable[[Entry], None]  #: told of each that has its task again
     adopted: int = 0
     _next: asyncio.Task[tuple[float, Listing]] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -242,6 +243,7 @@ class Reconciler:
             old=State.UNKNOWN,
         )
         self.adopted += 1
+        self.found(moved)
         return moved
 
     async def _absent(self, entry: Entry) -> None:

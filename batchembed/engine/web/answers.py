@@ -118,6 +118,8 @@ def listing(found: Page, page: int, page_limit: int) -> TasksListResponse:
                 status=task.status,
                 created_at=_moment(task.created_at),
                 video_embedding=TasksStatusResponseVideoEmbedding(metadata=_metadata(task)),
+                error=None if task.error is None else _told(task.error),
+                warnings=[_told(warning) for warning in task.warnings] or None,
             )
             for task in found.tasks
         ],

@@ -140,12 +140,11 @@ async def rows(client: AsyncTasksClient) -> None:
     )
     vectors = np.array(checked.table["embedding"].to_pylist(), np.float32)
     assert_good(vectors)
-    spans = zip(
-        checked.table["start_offset_sec"].to_pylist(),
-        checked.table["end_offset_sec"].to_pylist(),
-        strict=True,
-    )
-    assert all(-0.05 <= start < end <= 10.05 for start, end in spans)
+    starts = np.array(checked.table["start_offset_sec"].to_pylist(), np.float64)
+    ends = np.array(checked.table["end_offset_sec"].to_pylist(), np.float64)
+    assert (starts >= -0.05).all()
+    assert (starts < ends).all()
+    assert (ends <= 10.05).all()
 
 
 ASKS: tuple[tuple[str, Callable[[AsyncTasksClient], Awaitable[None]]], ...] = (
@@ -184,20 +183,18 @@ def test_a_broken_answer_is_read_or_refused_by_an_error_of_ours() -> None:
                 kind, ask = ASKS[number % len(ASKS)]
                 transport.number, transport.body = number, json.dumps(BODIES[kind]).encode()
                 try:
-                    await ask(client)
-                    ended[kind] += 1
-                except BatchembedError as error:
-                    assert len(str(error)) < 2_000, number
-                    ended[f"{kind} {type(error).__name__}"] += 1
+                    with contextlib.suppress(BatchembedError):
+                        await ask(client)
+                        ended[kind] += 1
+                        continue
+                    ended[f"{kind} refused"] += 1
                 except Exception as error:
                     raise AssertionError(f"answer {number} to {kind}") from error
 
     asyncio.run(ask_all())
 
-    # Each kind is read sometimes, and refused sometimes; a create's fate is not known at times.
-    assert {"create", "status", "list", "retrieve"} <= ended.keys()
-    assert "create SubmissionUnknown" in ended
-    assert ended["retrieve BrokenAnswerError"] > COUNT // 100
+    # Each kind is read sometimes, and refused sometimes.
+    assert min(ended[name] for kind in BODIES for name in (kind, f"{kind} refused")) > COUNT // 100
 
 
 class SometimesBroken(httpx.AsyncBaseTransport):

@@ -55,6 +55,7 @@ class Scene:
     held: int = 0
     released: int = 0
     absent: list[JobKey] = field(default_factory=list)
+    found: list[Entry] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.began = self.world.now
@@ -109,6 +110,7 @@ class Scene:
             wait=self.world.sleep,
             holding=self.holding,
             absent=self.absent.append,
+            found=self.found.append,
         )
 
     def settle(self, *entries: Entry) -> list[Reason | None]:

@@ -1,0 +1,151 @@
+"""How tasks can end, or not: each leaves its video where it belongs, and nothing is paid for again.
+
+The real loop against a service in memory; see `tests/stateful`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batchembed.core.outcome import Outcome
+from batchembed.core.run_report import RunReport
+from batchembed.core.states import State
+from batchembed.errors import BadRequestError, ExitCode, NotFoundError
+from tests.stateful.bench import Bench, FileVideo
+from tests.stateful.service import DAY_S, Fate, ModelTask
+
+Says = Callable[[ModelTask, int], str | Exception | None]
+
+UNKNOWN_TASK = BadRequestError(status_code=400, code="parameter_invalid", message="no such task")
+GONE = NotFoundError(status_code=404, code="resource_not_exist", message="no such task")
+FIRST_TASK = f"{1:024x}"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(folder=tmp_path)
+    bench.put(0, FileVideo(content=b"one"))
+    bench.put(1, FileVideo(content=b"two"))
+    return bench
+
+
+def run(bench: Bench) -> RunReport:
+    report = bench.run()
+    assert report is not None
+    return report
+
+
+def outcomes(report: RunReport) -> list[Outcome]:
+    return sorted(video.outcome for video in report.videos)
+
+
+def of_the_first(answer: str | Exception, *, times: int = 10**9) -> Says:
+    """The first task's status is so, as often."""
+    said: list[int] = []
+
+    def says(task: ModelTask, _number: int) -> str | Exception | None:
+        if task.task_id != FIRST_TASK or len(said) >= times:
+            return None
+        said.append(1)
+        return answer
+
+    return says
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_task_that_is_denied_once_or_twice_is_not_lost(bench: Bench, times: int) -> None:
+    bench.service.says = of_the_first(GONE, times=times)
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.COMMITTED] * 2
+    assert len(bench.service.tasks) == 2
+
+
+def test_a_task_that_is_denied_for_ever_is_lost_and_not_created_again(bench: Bench) -> None:
+    bench.service.says = of_the_first(GONE)
+
+    reports = [run(bench), run(bench), run(bench)]
+
+    assert {tuple(outcomes(report)) for report in reports} == {
+        (Outcome.COMMITTED, Outcome.FAILED)
+    }
+    assert {entry.state for entry in bench.entries().values()} == {State.COMMITTED, State.LOST}
+    assert len(bench.service.tasks) == 2
+    assert reports[-1].exit_code is ExitCode.INCOMPLETE
+
+
+def test_a_lost_task_is_created_again_once_where_the_manifest_says_so(bench: Bench) -> None:
+    bench.on_lost = "resubmit"
+    bench.service.says = lambda task, _: GONE if task.content == bench.content(0) else None
+
+    reports = [run(bench), run(bench), run(bench)]
+
+    assert [len(bench.service.tasks), reports[-1].submitted] == [3, 0]
+    assert outcomes(reports[-1]) == [Outcome.COMMITTED, Outcome.FAILED]
+
+
+def test_a_task_that_a_400_denies_stops_no_other_video(bench: Bench) -> None:
+    bench.tasks = 1
+    bench.service.says = of_the_first(UNKNOWN_TASK)
+
+    reports = [run(bench), run(bench)]
+
+    assert reports[-1].halted is None
+    assert Outcome.COMMITTED in outcomes(reports[-1])
+    assert len(bench.service.tasks) == 2
+
+
+def test_results_that_have_expired_are_lost_and_not_paid_for_again(bench: Bench) -> None:
+    bench.service.fates.extend([Fate(lasts_s=40.0), Fate(lasts_s=40.0)])
+    bench.run(events={30: "stop"})
+    assert {entry.state for entry in bench.entries().values()} == {State.PROCESSING}
+    bench.world.passed_s += 8 * DAY_S
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.FAILED] * 2
+    assert {entry.state for entry in bench.entries().values()} == {State.LOST}
+    assert len(bench.service.tasks) == 2
+    assert {reason.code for video in report.videos for reason in video.reasons} == {"task_lost"}
+
+
+def test_a_ready_result_is_collected_on_its_seventh_day_before_anything_is_sent(
+    bench: Bench,
+) -> None:
+    bench.videos.pop(1)
+    bench.service.fates.append(Fate(lasts_s=40.0))
+    bench.run(events={20: "stop"})
+    bench.world.passed_s += 7 * DAY_S - 60.0
+    bench.put(1, FileVideo(content=b"two"))
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.COMMITTED] * 2
+    assert len(bench.service.tasks) == 2
+
+
+def test_a_task_that_never_ends_is_left_to_the_next_run_and_kept(bench: Bench) -> None:
+    bench.service.fates.append(Fate(lasts_s=100 * DAY_S))
+
+    reports = [run(bench), run(bench)]
+
+    for report in reports:
+        assert outcomes(report) == [Outcome.COMMITTED, Outcome.PENDING]
+        assert report.exit_code is ExitCode.AGAIN
+    assert len(bench.service.tasks) == 2
+    # Its deadline, and for the second run what is left of it.
+    assert bench.world.monotonic() == pytest.approx(64.0, abs=10.0)
+
+
+def test_a_status_that_nobody_knows_is_waited_for(bench: Bench) -> None:
+    words = ["validating", "indexing", "", "READY", "done?"]
+    bench.service.says = lambda _, number: words[number] if number < len(words) else None
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.COMMITTED] * 2
+    assert len(bench.service.tasks) == 2
