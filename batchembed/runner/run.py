@@ -287,10 +287,10 @@ class _Run:
 
     async def _publish_when_due(self) -> None:
         while True:
+            # Not wait_for: in Python 3.11 that swallows a cancel which comes with its event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._due.wait(), self._setting.manifest.output.publish_every_s
-                )
+                async with asyncio.timeout(self._setting.manifest.output.publish_every_s):
+                    await self._due.wait()
             self._due.clear()
             try:
                 await asyncio.shield(self._publish())

@@ -15,6 +15,7 @@ import pytest
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TasksCreateResponse, TasksStatusResponse
 from batchembed.api.pager import AsyncPager
+from batchembed.core.groups import GroupCutter
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
@@ -694,3 +695,13 @@ def test_parts_that_are_gone_are_made_again_as_they_were(bench: Bench) -> None:
     assert (report.exit_code, report.submitted) == (ExitCode.OK, 0)
     assert bench.parts() == before
     assert bench.run().published is False
+
+
+def test_a_run_ends_whose_last_video_fills_a_group(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(entries(*FILMS))
+    monkeypatch.setattr(GroupCutter, "takes", lambda *_: True)
+
+    for _ in range(3):
+        assert bench.run().exit_code is ExitCode.OK
