@@ -34,7 +34,7 @@ from batchembed.api.options import (
 from batchembed.api.pager import AsyncPager
 from batchembed.api.repeats import RetryBudget
 from batchembed.api.retry import PollPolicy, RetryPolicy, Sleep, poll, retrying
-from batchembed.api.sending import Received, Terms, accepted
+from batchembed.api.sending import Received, Terms, accepted, tls_context
 from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 from batchembed.errors import SubmissionUnknown
@@ -71,7 +71,13 @@ class AsyncTasksClient:
         self._sleep = sleep
         self._observer: Observer = Unobserved() if observer is None else observer
         self._api_key = as_key(api_key)
-        terms = Terms(api_key=self._api_key, base_url=base_url, headers=headers, timeout_s=timeout)
+        terms = Terms(
+            api_key=self._api_key,
+            base_url=base_url,
+            headers=headers,
+            timeout_s=timeout,
+            tls=tls_context(base_url),
+        )
         self._creates: AsyncSender = (
             ThreadedLane(Lane(uploads, terms, creates=True, transport=None))
             if transport is None

@@ -42,7 +42,7 @@ from batchembed.api.retry import (
     blocking_retrying,
     blocking_sleep,
 )
-from batchembed.api.sending import Terms, accepted
+from batchembed.api.sending import Terms, accepted, tls_context
 from batchembed.api.uploads import Progress, VideoFile, callers_code
 from batchembed.api.waiting import Looks, is_done, pace
 
@@ -85,7 +85,13 @@ class TasksClient:
         self._budget = RetryBudget()
         self._sleep = sleep
         self._api_key = as_key(api_key)
-        terms = Terms(api_key=self._api_key, base_url=base_url, headers=headers, timeout_s=timeout)
+        terms = Terms(
+            api_key=self._api_key,
+            base_url=base_url,
+            headers=headers,
+            timeout_s=timeout,
+            tls=tls_context(base_url),
+        )
         self._creates = Lane(uploads, terms, creates=True, transport=transport)
         self._requests = Lane(requests, terms, creates=False, transport=transport)
 

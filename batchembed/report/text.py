@@ -18,6 +18,8 @@ _ALIKE = 3
 
 def printable(text: str) -> str:
     """The text with control characters escaped: names and servers' words reach a terminal."""
+    if text.isprintable():
+        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
