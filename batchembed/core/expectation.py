@@ -71,17 +71,22 @@ class Expectation:
         self._all = _Mean()
         self._line = _Line()
 
-    def learn(self, duration_sec: float | None, elapsed_s: float) -> None:
+    def learn(
+        self, duration_sec: float | None, elapsed_s: float, unseen_s: float | None = 0.0
+    ) -> None:
         """A task was seen to have ended.
 
         Args:
             duration_sec: of its video, or of the window in it; None: not known.
             elapsed_s: from its creation until its end was noticed. What no clock can have
                 measured, below nothing or without end, is left out.
+            unseen_s: before that, since it was last seen not to have ended; None: it never was.
         """
         if not 0 <= elapsed_s < math.inf:
             return
         expected = self._expected_s(duration_sec)
+        if unseen_s is not None:
+            elapsed_s -= min(elapsed_s, unseen_s) / 2
         if expected:
             elapsed_s = min(max(elapsed_s, expected / _OUTLIER), expected * _OUTLIER)
         self._all.learn(elapsed_s)

@@ -67,7 +67,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unseen:
-    """It is not there; `hidden` are tasks that do not say, yet, what they were made of."""
+    """It is not there; `hidden` are tasks that do not say what they were made of, or by which model."""
 
     hidden: tuple[TaskId, ...] = ()
 
@@ -102,9 +102,7 @@ def judge(
         hidden=tuple(
             task.task_id
             for task in free
-            if not task.named
-            and _may_be_of(task, entry.intent)
-            and _is_since(task, entry, listing.skew_s)
+            if _may_be(task, entry.intent) and _is_since(task, entry, listing.skew_s)
         )
     )
 
@@ -121,17 +119,24 @@ def _preference(task: Listed) -> tuple[bool, float, str]:
 
 
 def _is_alike(task: Listed, intent: Intent) -> bool:
+    return task.model_name in {None, intent.model_name} and _asks_the_same(task, intent)
+
+
+def _asks_the_same(task: Listed, intent: Intent) -> bool:
+    """Whether it is of the same URL, cut in the same way: by whatever name its model goes."""
     scope = task.video_embedding_scope
     return (
         task.url_digest == intent.url_digest
-        and task.model_name in {None, intent.model_name}
         and task.video_clip_length in {None, intent.video_clip_length}
         and (scope is None or set(scope) == set(intent.video_embedding_scope))
     )
 
 
-def _may_be_of(task: Listed, intent: Intent | None) -> bool:
-    return intent is None or task.model_name in {None, intent.model_name}
+def _may_be(task: Listed, intent: Intent | None) -> bool:
+    """Whether it can't be told that this is another's: it is nameless, or its model has an alias."""
+    if not task.named:
+        return True
+    return intent is not None and intent.url_digest is not None and _asks_the_same(task, intent)
 
 
 def _is_since(task: Listed, entry: Entry, skew_s: float) -> bool:

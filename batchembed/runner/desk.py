@@ -11,7 +11,7 @@ import contextlib
 import functools
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from batchembed.api.models import TasksStatusResponse
 from batchembed.api.retry import PollPolicy, Sleep, poll
@@ -20,8 +20,12 @@ from batchembed.core.model import TaskId
 from batchembed.errors import ApiTimeoutError, AuthenticationError, BatchembedError
 from batchembed.runner.gathering import Gathering, Nothing, StatusClient
 from batchembed.runner.listen import Event, Warned
-from batchembed.runner.outage import Outages, Uniform
+from batchembed.runner.outage import Outages, Uniform, now_s
 
+#: Where looks share pages, one may come so soon after another.
+_BRISK_S = 1.0
+#: From so much of a wait on, what a page says of its task counts as the look after it.
+_SERVED = 0.5
 #: First looks are spread over so much of their time, to both sides: runs that began together part.
 _JITTER = 0.1
 
@@ -32,6 +36,22 @@ class _AwayError(Exception):
     def __init__(self, error: BatchembedError) -> None:
         self.error = error
         super().__init__(str(error))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noticed:
+    """A task's end."""
+
+    answer: TasksStatusResponse
+    unseen_s: float | None  #: since it was last seen not to have ended; None: it never was
+
+
+@dataclass(frozen=True, slots=True)
+class _Nap:
+    """A wait between two looks; from `late_s` on, a page spares the second."""
+
+    alarm: asyncio.Timeout
+    late_s: float
 
 
 class StatusDesk:
@@ -61,14 +81,15 @@ class StatusDesk:
         self._sleep = sleep
         self._uniform = uniform
         self._notice = notice
-        self._naps: dict[TaskId, asyncio.Timeout] = {}
+        self._listing = listing
+        self._naps: dict[TaskId, _Nap] = {}
         self._outages = Outages(sleep=sleep, uniform=uniform)
         self._gathering = Gathering(
             client,
             outages=self._outages,
             listing=listing,
             window=self._window,
-            ended=self._wake,
+            news=self._wake,
             odd=self._warn,
         )
 
@@ -79,6 +100,11 @@ class StatusDesk:
     def forget(self, task_id: TaskId) -> None:
         """Nobody waits for it any more. Its place among the created stays."""
         self._gathering.forget(task_id)
+
+    def shared_s(self, wait_s: float) -> float:
+        """A wait between looks, as much shorter as a page answers the looks of more tasks."""
+        sharing = self._gathering.sharing
+        return wait_s if sharing <= 1 else min(wait_s, max(_BRISK_S, wait_s / sharing))
 
     async def first_looks(self, task_ids: Iterable[TaskId]) -> dict[TaskId, TasksStatusResponse]:
         """The tasks' statuses now, as far as the service gives them.
@@ -107,7 +133,7 @@ class StatusDesk:
                     self._gathering.keep(task_id, told)
         return found
 
-    async def wait_for_done(self, task_id: TaskId, *, policy: PollPolicy) -> TasksStatusResponse:
+    async def wait_for_done(self, task_id: TaskId, *, policy: PollPolicy) -> Noticed:
         """Wait until the task is ready or failed. Errors that pass are looked through.
 
         Raises:
@@ -119,14 +145,18 @@ class StatusDesk:
         spread = self._uniform(1 - _JITTER, 1 + _JITTER)
         policy = replace(policy, first_look_s=policy.first_look_s * spread)
         look = functools.partial(self._look, task_id, policy)
+        nap = functools.partial(self._nap, task_id, policy.first_wait_s)
         try:
-            answer = await poll(look, is_done, policy, sleep=functools.partial(self._nap, task_id))
+            answer = await poll(look, is_done, policy, sleep=nap)
         except _AwayError as away:
             raise away.error from away
         except ApiTimeoutError as error:
             raise ApiTimeoutError(f"task {task_id}: {error}") from error
+        unended_s = self._gathering.unended_s(task_id)
         self.forget(task_id)
-        return answer
+        return Noticed(
+            answer=answer, unseen_s=None if unended_s is None else now_s() - unended_s
+        )
 
     async def _look(self, task_id: TaskId, policy: PollPolicy) -> TasksStatusResponse:
         told = await self._gathering.ask(task_id)
@@ -142,22 +172,29 @@ class StatusDesk:
     async def _window(self) -> None:
         await self._sleep(self._gather_s * self._uniform(0.5, 1.5))
 
-    async def _nap(self, task_id: TaskId, seconds: float) -> None:
-        """Sleep, until a page brings the task's end."""
+    async def _nap(self, task_id: TaskId, first_wait_s: float, seconds: float) -> None:
+        """Sleep, until a page brings the task's end, or spares the look after a sleep nearly over."""
         if self._gathering.has_news(task_id):
             return
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as nap:
-                self._naps[task_id] = nap
+            async with asyncio.timeout(None) as alarm:
+                late_s = now_s() + seconds - min(seconds,first_wait_s)*(1-_SERVED)
+                self._naps[task_id] = _Nap(alarm, late_s)
                 try:
                     await self._sleep(seconds)
                 finally:
                     self._naps.pop(task_id, None)
 
-    def _wake(self, task_id: TaskId) -> None:
-        nap = self._naps.pop(task_id, None)
-        if nap is not None:
-            nap.reschedule(0.0)  # a moment long past: it ends at once
+    def _wake(self, task_id: TaskId, has_ended: bool) -> bool:
+        """Take what a page says of a task; whether it is wanted."""
+        nap = self._naps.get(task_id)
+        if nap is None:
+            return has_ended
+        if has_ended or now_s() >= nap.late_s:
+            del self._naps[task_id]
+            nap.alarm.reschedule(0.0)  # a moment long past: it ends at once
+            return True
+        return False
 
     def _warn(self, status: str) -> None:
         if self._notice is not None:

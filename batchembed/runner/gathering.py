@@ -27,6 +27,8 @@ from batchembed.runner.whereabouts import PAGE_TASKS, Whereabouts
 
 #: So many looks are cheaper by themselves than by a page.
 _FEW = 2
+#: Of the tasks that a page shows, so many are about to be looked at.
+_AT_ONCE = 0.25
 #: How often a batch asks for pages, each time knowing better where its tasks are.
 _ROUNDS = 3
 #: A task that so many pages in a row should have shown is asked for by itself.
@@ -99,7 +101,7 @@ class Gathering:
         outages: Outages,
         listing: bool,
         window: Callable[[], Awaitable[None]],
-        ended: Callable[[TaskId], None],
+        news: Callable[[TaskId, bool], bool],
         odd: Callable[[str], None],
     ) -> None:
         """Ask nothing yet.
@@ -109,7 +111,8 @@ class Gathering:
             outages: lets requests through.
             listing: whether pages are asked for at all; else nothing is gathered.
             window: lasts as long as others are waited for.
-            ended: is told of a task that nobody asks for, and has news.
+            news: is told of a task that nobody asks for, and whether it has ended; gives whether
+                somebody will ask for it now.
             odd: is told of each status that nobody knows, once.
         """
         self.where = Whereabouts()
@@ -117,17 +120,24 @@ class Gathering:
         self._outages = outages
         self._lists = listing
         self._window = window
-        self._ended = ended
+        self._news = news
         self._odd = odd
         self._due: _Batch = {}
         self._gathers = False
         self._turns = asyncio.Semaphore(_BATCHES)
         self._kept: dict[TaskId, TasksStatusResponse | BatchembedError] = {}
         self._to_confirm: set[TaskId] = set()  #: a page says that they failed, and not why
+        self._unended_s: dict[TaskId, float] = {}  #: when each was last said to be processing
         self._misses: Counter[TaskId] = Counter()
         self._in_vain = 0
         self._rests_until_s = 0.0
         self._words: set[str] = set()
+
+    @property
+    def sharing(self) -> float:
+        """How many looks one request answers, about."""
+        many = self._lists and self.where.awaited > _FEW
+        return max(1.0, min(self.where.awaited, PAGE_TASKS) * _AT_ONCE) if many else 1.0
 
     def has_news(self, task_id: TaskId) -> bool:
         """Whether a look is worth while now."""
@@ -143,6 +153,11 @@ class Gathering:
         self._kept.pop(task_id, None)
         self._to_confirm.discard(task_id)
         self._misses.pop(task_id, None)
+        self._unended_s.pop(task_id, None)
+
+    def unended_s(self, task_id: TaskId) -> float | None:
+        """When it was last seen not to have ended; None: it was not."""
+        return self._unended_s.get(task_id)
 
     async def ask(self, task_id: TaskId) -> Told:
         """What the service says of a task, or the error that does not pass."""
@@ -199,22 +214,27 @@ class Gathering:
                 for number in pages:
                     group.create_task(self._page(number, left, seen))
             pages = self._worth_asking(left, seen)
-        for number, tasks in self.where.pages(left).items():
-            self._misses.update(tasks if number in seen else ())
+        for number, page in self.where.pages(left).items():
+            self._misses.update(page.wanted if number in seen else ())
         self._in_vain = self._in_vain + 1 if len(left) == before else 0
         if self._in_vain > 1:
             rest_s = min(_LONGEST_REST_S, _REST_S * 2.0 ** min(self._in_vain - 2, 16))
             self._rests_until_s = now_s() + rest_s
 
     def _worth_asking(self, left: _Batch, seen: Collection[int]) -> list[int]:
-        """The pages that are expected to answer more than a few, the best first."""
-        if not self._lists or len(left) <= _FEW or now_s() < self._rests_until_s:
+        """The pages that are expected to show more than a few, the best first."""
+        if not self._lists or not left or now_s() < self._rests_until_s:
             return []
         pages = self.where.pages(
             each for each in left if each not in self._to_confirm and self._misses[each] < _MISSES
         )
-        worth = [n for n, tasks in pages.items() if len(tasks) > _FEW and n not in seen]
-        worth.sort(key=lambda number: -len(pages[number]))
+        # Those that are awaited and not yet asked for make a page worth while, but no second one.
+        worth = [
+            number
+            for number, page in pages.items()
+            if (len(page.wanted) if seen else page.awaited) > _FEW and number not in seen
+        ]
+        worth.sort(key=lambda number: -len(pages[number].wanted))
         # Without any page seen, all guesses may be wrong alike.
         return worth if self.where.has_seen else worth[:1]
 
@@ -260,12 +280,14 @@ class Gathering:
         )
         if listed.status == "failed" and listed.error is None:  # its own status may say why
             self._to_confirm.add(task_id)
-            self._ended(task_id)
-        elif task_id in left:
+            self._news(task_id, True)
+            return
+        if not is_done(told):
+            self._unended_s[task_id] = now_s()
+        if task_id in left:
             left.pop(task_id).tell(told)
-        elif is_done(told):
+        elif self._news(task_id, is_done(told)):
             self._kept[task_id] = told
-            self._ended(task_id)
 
     async def _singly(self, asked: _Asked) -> None:
         asked.tell(await self._single(asked.task_id))
@@ -280,6 +302,8 @@ class Gathering:
         if answer is None:
             return Nothing.NEWS
         self._understand(answer.status)
+        if not is_done(answer):
+            self._unended_s[task_id] = now_s()
         return answer
 
     def _understand(self, status: str | None) -> None:

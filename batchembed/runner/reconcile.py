@@ -169,7 +169,10 @@ class Reconciler:
                         return None
                 case Unseen(hidden=hidden) if hidden and age_s >= _PATIENCE * self.settle_s:
                     return _unknown(
-                        f"the service does not say what task {', '.join(hidden)} is; it may be this"
+                        f"the service does not say what task {', '.join(hidden)} is, or names another "
+                        "model; it may be this",
+                        hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
+                        "--forget VIDEO",
                     )
                 case Unseen(hidden=hidden) if hidden:
                     proofs = 0

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import bisect
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from batchembed.core.model import TaskId
 
@@ -26,11 +26,20 @@ class _Sighting:
     others: int
 
 
+@dataclass(slots=True)
+class Page:
+    """What a page is expected to show."""
+
+    awaited: int  #: tasks of ours that are not forgotten: at most so many
+    wanted: list[TaskId] = field(default_factory=list)
+
+
 class Whereabouts:
     """Guesses in which page a task is, from the order of creation and from the pages seen so far."""
 
     def __init__(self) -> None:
         self._nth: dict[TaskId, int] = {}
+        self._awaited: list[int] = []  #: the numbers in there, in order
         self._created = 0
         self._sightings: deque[_Sighting] = deque(maxlen=_SIGHTINGS)
         self._page_tasks = PAGE_TASKS
@@ -40,30 +49,47 @@ class Whereabouts:
         """Whether a page has shown a task of ours yet."""
         return bool(self._sightings)
 
+    @property
+    def awaited(self) -> int:
+        """How many tasks are not forgotten."""
+        return len(self._nth)
+
     def created(self, task_id: TaskId) -> None:
         """The newest task of ours, until the next."""
+        self.forget(task_id)
         self._nth[task_id] = self._created
+        self._awaited.append(self._created)
         self._created += 1
 
     def forget(self, task_id: TaskId) -> None:
         """It is asked for no more. Its place in the listing stays taken."""
-        self._nth.pop(task_id, None)
+        nth = self._nth.pop(task_id, None)
+        if nth is not None:
+            del self._awaited[bisect.bisect_left(self._awaited, nth)]
 
     def knows(self, task_id: TaskId) -> bool:
         """Whether it was created, and is not forgotten."""
         return task_id in self._nth
 
-    def pages(self, wanted: Iterable[TaskId]) -> dict[int, list[TaskId]]:
-        """Page -> which of the wanted are expected there; those that nobody created are in none."""
+    def pages(self, wanted: Iterable[TaskId]) -> dict[int, Page]:
+        """The pages where the wanted are expected; those that nobody created are in none."""
         latest = {sighting.nth: sighting for sighting in self._sightings}
         known = sorted(latest.values(), key=lambda sighting: sighting.nth)
-        found: dict[int, list[TaskId]] = defaultdict(list)
+        found: dict[int, Page] = {}
         for task_id in wanted:
             nth = self._nth.get(task_id)
             if nth is not None:
-                newer = self._created - 1 - nth + _others(known, nth)
-                found[1 + int(max(0, newer) // self._page_tasks)].append(task_id)
+                newer = int(max(0, self._created - 1 - nth + _others(known, nth)))
+                number = 1 + newer // self._page_tasks
+                if number not in found:
+                    found[number] = Page(self._around(nth, newer % self._page_tasks))
+                found[number].wanted.append(task_id)
         return found
+
+    def _around(self, nth: int, newer: int) -> int:
+        """How many awaited tasks are in the page of our nth, which has so many newer ones before it."""
+        first = bisect.bisect_left(self._awaited, nth + newer + 1 - self._page_tasks)
+        return bisect.bisect_right(self._awaited, nth + newer) - first
 
     def saw(self, page: int, listed: Sequence[TaskId], page_tasks: int) -> None:
         """A page came.

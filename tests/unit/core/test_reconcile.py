@@ -97,7 +97,15 @@ def test_of_several_of_one_upload_the_oldest_that_did_not_fail_is_taken() -> Non
 
 
 def test_a_task_that_says_nothing_of_itself_may_be_it() -> None:
-    assert verdict(task(1), task(2, model_name="marengo3.0")) == Unseen(hidden=(TaskId("t1"),))
+    hidden = (TaskId("t1"), TaskId("t2"))
+
+    assert verdict(task(1), task(2, model_name="an alias")) == Unseen(hidden=hidden)
+
+
+def test_a_task_of_the_same_url_may_be_it_by_whatever_name_its_model_goes() -> None:
+    found = verdict(a_url(model_name="an alias"), entry=in_doubt(OF_A_URL))
+
+    assert found == Unseen(hidden=(TaskId("t1"),))
 
 
 def test_a_nameless_task_from_long_before_is_not_it() -> None:
@@ -125,7 +133,6 @@ def test_the_one_task_of_a_url_is_taken() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        a_url(model_name="marengo3.0"),
         a_url(video_clip_length=5.0),
         a_url(video_embedding_scope=("clip", "video")),
         a_url(created_at=AT - 3_600),

@@ -70,9 +70,7 @@ def test_a_task_that_is_denied_for_ever_is_lost_and_not_created_again(bench: Ben
 
     reports = [run(bench), run(bench), run(bench)]
 
-    assert {tuple(outcomes(report)) for report in reports} == {
-        (Outcome.COMMITTED, Outcome.FAILED)
-    }
+    assert {tuple(outcomes(report)) for report in reports} == {(Outcome.COMMITTED, Outcome.FAILED)}
     assert {entry.state for entry in bench.entries().values()} == {State.COMMITTED, State.LOST}
     assert len(bench.service.tasks) == 2
     assert reports[-1].exit_code is ExitCode.INCOMPLETE
@@ -101,7 +99,7 @@ def test_a_task_that_a_400_denies_stops_no_other_video(bench: Bench) -> None:
 
 def test_results_that_have_expired_are_lost_and_not_paid_for_again(bench: Bench) -> None:
     bench.service.fates.extend([Fate(lasts_s=40.0), Fate(lasts_s=40.0)])
-    bench.run(events={30: "stop"})
+    bench.run(once=(lambda: bench.world.monotonic() > 10.0, "stop"))
     assert {entry.state for entry in bench.entries().values()} == {State.PROCESSING}
     bench.world.passed_s += 8 * DAY_S
 
@@ -118,7 +116,7 @@ def test_a_ready_result_is_collected_on_its_seventh_day_before_anything_is_sent(
 ) -> None:
     bench.videos.pop(1)
     bench.service.fates.append(Fate(lasts_s=40.0))
-    bench.run(events={20: "stop"})
+    bench.run(once=(lambda: bench.world.monotonic() > 10.0, "stop"))
     bench.world.passed_s += 7 * DAY_S - 60.0
     bench.put(1, FileVideo(content=b"two"))
 
