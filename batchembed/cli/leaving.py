@@ -22,7 +22,6 @@ class Leaving:
 
     metrics_file: Path | None
     summary_file: Path | None
-    price_per_minute: float | None
     log: Log
 
     def check(self) -> None:
@@ -40,7 +39,7 @@ class Leaving:
 
         What the run did is in ledger and dataset already: nothing here ends it.
         """
-        content = msgspec.json.encode(report_dict(report, price_per_minute=self.price_per_minute))
+        content = msgspec.json.encode(report_dict(report))
         self._write(home.runs / f"{report.run_id}.json", content)
         done = True
         if self.summary_file is not None:

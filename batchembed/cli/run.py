@@ -111,10 +111,7 @@ def command(
             require_retry(retry, remembered(asked.manifest, state_dir).entries.values())
         key = require_service(asked.manifest, env)
         log.hide(key)
-        price = asked.manifest.budget.price_per_minute
-        leaving = Leaving(
-            metrics_file=metrics_file, summary_file=summary_file, price_per_minute=price, log=log
-        )
+        leaving = Leaving(metrics_file=metrics_file, summary_file=summary_file, log=log)
         leaving.check()
         dataset, warnings = open_dataset(asked)
         home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
@@ -157,14 +154,13 @@ def command(
             raise
         log.finish(report)
         code = leaving.leave(report, home)
-        _print(report, output_format, price)
+        _print(report, output_format)
     return code
 
 
-def _print(report: RunReport, output_format: str, price_per_minute: float | None) -> None:
+def _print(report: RunReport, output_format: str) -> None:
     with quietly(sys.stdout):
         if output_format == "json":
-            print_json(report_dict(report, price_per_minute=price_per_minute))
+            print_json(report_dict(report))
         else:
-            told = summary(report, python=sys.executable, price_per_minute=price_per_minute)
-            click.echo(told, nl=False)
+            click.echo(summary(report, python=sys.executable), nl=False)

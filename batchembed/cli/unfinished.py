@@ -32,7 +32,6 @@ def unfinished_report(
     foreseen = foresee(manifest, asked.profile, before.entries, before.known)
     own = [charge for charge in before.charges if charge.at >= began_at]
     submitted_sec = sum(charge.video_sec or 0.0 for charge in own)
-    price = manifest.budget.price_per_minute
     return RunReport(
         run_id=run_id,
         began_at=began_at,
@@ -50,7 +49,7 @@ def unfinished_report(
         submitted_sec=round(submitted_sec, 3),
         adopted=0,
         collected_sec=0.0,
-        cost=None if price is None else round(submitted_sec / 60 * price, 4),
+        price_per_minute=manifest.budget.price_per_minute,
         currency=manifest.budget.currency,
         requests=(),
         parked=None,

@@ -38,7 +38,7 @@ class RunReport:
     submitted_sec: float  #: of video in them, as far as it is known
     adopted: int  #: tasks found again in the service's listing
     collected_sec: float  #: of video, whose segments this run retrieved
-    cost: float | None  #: of what was submitted, at the manifest's price; an estimate
+    price_per_minute: float | None  #: of video, as the manifest says
     currency: str
     requests: tuple[tuple[str, int], ...]  #: sent, by kind: create, status, list, retrieve
     parked: Parked | None
@@ -47,6 +47,17 @@ class RunReport:
     warnings: tuple[str, ...]
     halted: str | None  #: why the run ended before its work did
     exit_code: ExitCode
+
+    @property
+    def cost(self) -> float | None:
+        """Of what was submitted, an estimate; None where the manifest names no price."""
+        return self.cost_of(self.submitted_sec)
+
+    def cost_of(self, video_sec: float) -> float | None:
+        """What so much video costs at the manifest's price."""
+        if self.price_per_minute is None:
+            return None
+        return round(video_sec / 60 * self.price_per_minute, 4)
 
     @property
     def counts(self) -> dict[Outcome, int]:

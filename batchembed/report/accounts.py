@@ -41,17 +41,16 @@ def seconds_of(video: VideoOutcome) -> float | None:
     return (whole.end_ms - whole.start_ms) / 1000
 
 
-def lost(report: RunReport, *, price_per_minute: float | None) -> Account:
+def lost(report: RunReport) -> Account:
     """The tasks that the service no longer has; their cost is that of creating them again."""
     return _account(
-        (video for video in report.videos if class_of(video) is FailureClass.LOST),
-        price_per_minute,
+        report, (video for video in report.videos if class_of(video) is FailureClass.LOST)
     )
 
 
-def in_doubt(report: RunReport, *, price_per_minute: float | None) -> Account:
+def in_doubt(report: RunReport) -> Account:
     """The creates of which nobody knows whether a task came of them."""
-    return _account(doubted(report), price_per_minute)
+    return _account(report, doubted(report))
 
 
 def doubted(report: RunReport) -> tuple[VideoOutcome, ...]:
@@ -64,12 +63,12 @@ def doubted(report: RunReport) -> tuple[VideoOutcome, ...]:
     )
 
 
-def _account(videos: Iterable[VideoOutcome], price_per_minute: float | None) -> Account:
+def _account(report: RunReport, videos: Iterable[VideoOutcome]) -> Account:
     jobs = {video.job_key or video.video.video_id: seconds_of(video) for video in videos}
     seconds = sum(each for each in jobs.values() if each is not None)
     return Account(
         tasks=len(jobs),
         seconds=round(seconds, 3),
         unmeasured=sum(each is None for each in jobs.values()),
-        cost=None if price_per_minute is None else round(seconds / 60 * price_per_minute, 4),
+        cost=report.cost_of(seconds),
     )

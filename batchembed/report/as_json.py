@@ -15,8 +15,8 @@ from batchembed.report.moments import rfc3339
 VERSION = 1
 
 
-def report_dict(report: RunReport, *, price_per_minute: float | None = None) -> dict[str, Any]:
-    """The report as plain values; the price is the manifest's, of a minute of video."""
+def report_dict(report: RunReport) -> dict[str, Any]:
+    """The report as plain values."""
     return {
         "version": VERSION,
         "run_id": report.run_id,
@@ -42,8 +42,8 @@ def report_dict(report: RunReport, *, price_per_minute: float | None = None) -> 
         "currency": report.currency,
         "requests": dict(report.requests),
         "parked": None if report.parked is None else _parked(report.parked),
-        "lost": _account(lost(report, price_per_minute=price_per_minute)),
-        "in_doubt": _account(in_doubt(report, price_per_minute=price_per_minute)),
+        "lost": _account(lost(report)),
+        "in_doubt": _account(in_doubt(report)),
         "wall_s": report.wall_s,
         "videos": [_video(video, report.engine) for video in report.videos],
         "warnings": list(report.warnings),

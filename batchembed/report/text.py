@@ -25,17 +25,14 @@ def printable(text: str) -> str:
     )
 
 
-def summary(
-    report: RunReport, *, python: str = "python", price_per_minute: float | None = None
-) -> str:
+def summary(report: RunReport, *, python: str = "python") -> str:
     """The report, some ten lines and one for each video that did not make it.
 
-    `python` is the command that has batchembed, for the lines that can be pasted; the price is the
-    manifest's, of a minute of video.
+    `python` is the command that has batchembed, for the lines that can be pasted.
     """
     lines = [
         *_counts(report),
-        *_left(report, price_per_minute),
+        *_left(report),
         *(f"warning: {warning}" for warning in report.warnings),
         *_troubles(report.videos),
         *_dataset(report, python),
@@ -60,20 +57,20 @@ def _counts(report: RunReport) -> Iterator[str]:
         yield f"found {many(report.adopted, 'task')} again in the service's listing"
 
 
-def _left(report: RunReport, price_per_minute: float | None) -> Iterator[str]:
+def _left(report: RunReport) -> Iterator[str]:
     """Why the run did not do more, and what is lost or in doubt."""
     if report.halted is not None:
         yield f"stopped early: {report.halted}"
     if report.parked is not None:
         now = report.began_at + report.wall_s
         yield f"parked: {report.parked.why}; {come_back(report.parked.until, now)}"
-    gone = lost(report, price_per_minute=price_per_minute)
+    gone = lost(report)
     if gone.tasks:
         yield (
             f"the service no longer has {many(gone.tasks, 'task')}: `--retry failed:lost` creates "
             f"{_again(gone, report.currency)}"
         )
-    unsure = in_doubt(report, price_per_minute=price_per_minute)
+    unsure = in_doubt(report)
     if unsure.tasks:
         moments = [video.entry.unknown_since for video in doubted(report) if video.entry]
         oldest = min((moment for moment in moments if moment is not None), default=None)

@@ -354,7 +354,6 @@ class _Run:
         setting, crew = self._setting, self._crew
         manifest, record = setting.manifest, setting.dataset.last()
         also = () if self._halted is None else (self._halted.exit_code,)
-        price, submitted_sec = manifest.budget.price_per_minute, crew.submitter.submitted_sec
         return RunReport(
             run_id=setting.run_id,
             began_at=self._began,
@@ -369,10 +368,10 @@ class _Run:
             rows=0 if record is None else record.rows,
             kept=tuple(spec.video_id for spec in self._publication.kept()),
             submitted=crew.submitter.submitted,
-            submitted_sec=round(submitted_sec, 3),
+            submitted_sec=round(crew.submitter.submitted_sec, 3),
             adopted=crew.reconciler.adopted,
             collected_sec=round(crew.collector.collected_sec, 3),
-            cost=None if price is None else round(price * submitted_sec / 60, 6),
+            price_per_minute=manifest.budget.price_per_minute,
             currency=manifest.budget.currency,
             requests=self._observer.requests,
             parked=self._parked(),

@@ -26,7 +26,7 @@ def kind_of(folder: Path, mounts: str) -> str | None:
         if not dash or len(fields) < 5:
             continue
         point = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4])
-        inside = point == "/" or real == point or real.startswith(f"{point}/")
+        inside = point in {"/", real} or real.startswith(f"{point}/")
         if inside and len(point) >= longest:  # of two on one point the later covers the other
             kind, longest = after.split(" ")[0], len(point)
     return kind

@@ -38,7 +38,7 @@ def everything() -> bytes:
         replace(
             REPORT,
             engine="twelvelabs",
-            cost=1.0,
+            price_per_minute=0.1,
             parked=Parked(why="quota", until=BEGAN_AT),
             videos=(a_video("a", Outcome.PENDING, entry=entry),),
         ),

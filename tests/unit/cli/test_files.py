@@ -97,7 +97,6 @@ def leaving(folder: Path, said: io.StringIO) -> Leaving:
     return Leaving(
         metrics_file=folder / "run.prom",
         summary_file=folder / "run.json",
-        price_per_minute=0.05,
         log=HumanLog(said),
     )
 

@@ -29,7 +29,7 @@ def samples(report: RunReport, *, before: float | None = None) -> dict[str, floa
 
 
 def test_a_run_that_ended_well_is_told_in_base_units() -> None:
-    read = samples(replace(REPORT, cost=0.25))
+    read = samples(replace(REPORT, price_per_minute=0.25 / 1.5))
 
     assert read["batchembed_videos committed"] == 1
     assert read["batchembed_videos failed"] == 0

@@ -96,7 +96,7 @@ def test_lost_tasks_say_what_it_costs_to_create_them_again() -> None:
         a_video(name, Outcome.FAILED, reason, entry=lost, seconds=90.0) for name in ("a", "b")
     )
 
-    text = summary(replace(REPORT, videos=videos), price_per_minute=0.042)
+    text = summary(replace(REPORT, videos=videos, price_per_minute=0.042))
 
     assert (
         "the service no longer has 1 task: `--retry failed:lost` creates it again: "
@@ -116,10 +116,10 @@ def test_a_create_without_an_answer_is_told_on_a_hosted_engine_alone() -> None:
 
 
 def test_what_a_run_cost_is_an_estimate() -> None:
-    text = summary(replace(REPORT, cost=1.2345, adopted=2))
+    text = summary(replace(REPORT, price_per_minute=0.823, adopted=2))
 
     assert "submitted 1 task (about 1.23 USD), collected" in text
-    assert "(less than 0.01 USD)" in summary(replace(REPORT, cost=0.0049))
+    assert "(less than 0.01 USD)" in summary(replace(REPORT, price_per_minute=0.0032))
     assert "found 2 tasks again in the service's listing" in text
 
 
