@@ -8,7 +8,7 @@ from dataclasses import dataclass
 #: What is left of a task's weight when the next is learned: about the last twenty count.
 _FADE = 0.95
 #: The first look comes at so much of the expected time: else nobody would see a service get faster.
-_EARLY = 0.85
+_EARLY = 0.9
 #: One task alone moves what is expected no further than by this factor: a machine may have slept.
 _OUTLIER = 4.0
 #: A line is not followed further than to so many times the longest video seen.
@@ -80,13 +80,14 @@ class Expectation:
             duration_sec: of its video, or of the window in it; None: not known.
             elapsed_s: from its creation until its end was noticed. What no clock can have
                 measured, below nothing or without end, is left out.
-            unseen_s: before that, since it was last seen not to have ended; None: it never was.
+            unseen_s: of that, since it was last seen not to have ended: the end is taken to lie in
+                the middle. None: it never was.
         """
         if not 0 <= elapsed_s < math.inf:
             return
-        expected = self._expected_s(duration_sec)
         if unseen_s is not None:
             elapsed_s -= min(elapsed_s, unseen_s) / 2
+        expected = self._expected_s(duration_sec)
         if expected:
             elapsed_s = min(max(elapsed_s, expected / _OUTLIER), expected * _OUTLIER)
         self._all.learn(elapsed_s)

@@ -15,7 +15,7 @@ from batchembed.core.keys import upload_name
 from batchembed.core.model import TaskId
 from batchembed.core.states import Entry, Intent
 
-#: How far apart a task's creation by the server's clock and its intent by ours may be.
+#: How far apart the clocks of the service's own machines may be.
 _SLACK_S = 600.0
 #: Of the settle time: how long after one listing the next is made.
 _SHARE = 5
@@ -43,10 +43,9 @@ class Listed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The tasks that the service lists. `skew_s` is its clock less ours."""
+    """The tasks that the service lists."""
 
     tasks: tuple[Listed, ...]
-    skew_s: float
     complete: bool  #: they are as many as it says that it has
 
 
@@ -89,11 +88,7 @@ def judge(
             )
     else:
         intent = entry.intent
-        alike = [
-            task
-            for task in free
-            if _is_alike(task, intent) and _is_since(task, entry, listing.skew_s)
-        ]
+        alike = [task for task in free if _is_alike(task, intent) and _is_since(task, intent)]
         if len(alike) == 1:
             return Found(task=alike[0])
         if alike:
@@ -102,7 +97,7 @@ def judge(
         hidden=tuple(
             task.task_id
             for task in free
-            if _may_be(task, entry.intent) and _is_since(task, entry, listing.skew_s)
+            if _may_be(task, entry.intent) and _is_since(task, entry.intent)
         )
     )
 
@@ -139,11 +134,11 @@ def _may_be(task: Listed, intent: Intent | None) -> bool:
     return intent is not None and intent.url_digest is not None and _asks_the_same(task, intent)
 
 
-def _is_since(task: Listed, entry: Entry, skew_s: float) -> bool:
-    """Whether the task may have been made by this create, as far as two clocks can say."""
-    if task.created_at is None or entry.intended_at is None:
+def _is_since(task: Listed, intent: Intent | None) -> bool:
+    """Whether the task may have been made by this create, as far as the service's clock can say."""
+    if task.created_at is None or intent is None or intent.server_at is None:
         return True
-    return task.created_at >= entry.intended_at + skew_s - _SLACK_S
+    return task.created_at >= intent.server_at - _SLACK_S
 
 
 def gap_s(settle_s: float) -> float:

@@ -85,6 +85,7 @@ class Intent:
     video_embedding_scope: tuple[str, ...]
     url_digest: str | None = None
     start_ms: int | None = None
+    server_at: float | None = None  #: when it was made, by the service's clock
     end_ms: int | None = None
 
 

@@ -30,9 +30,9 @@ from batchembed.errors import (
     RateLimitError,
     ServerError,
 )
-from batchembed.runner.book import Book
+from batchembed.runner.book import IN_DOUBT, Book
 from batchembed.runner.collect import Collector
-from batchembed.runner.desk import StatusDesk
+from batchembed.runner.desk import Noticed, StatusDesk
 from batchembed.runner.reconcile import Reconciler
 from batchembed.runner.stopping import StoppedError, unless_stopped
 from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
@@ -98,7 +98,7 @@ class Carrier:
         Raises:
             BatchembedError: something that ends the run; the job is left where it is.
         """
-        retry_failed = self._is_retried(key)
+        retry_failed, fresh = self._is_retried(key), False
         while True:
             entry = self.book.get(key)
             action = decide(
@@ -117,10 +117,11 @@ class Carrier:
                             return Carried(entry=entry)
                         retry_failed = False
                         pending = await self._submit(load, attempt)
+                        fresh = True
                     case LookUp():
-                        pending = await self._look_up(self.book[key])
+                        pending = await self._look_up(self.book[key], load)
                     case Wait(task_id=task_id):
-                        pending = await self._wait(self.book[key], task_id, load)
+                        pending = await self._wait(self.book[key], task_id, load, fresh=fresh)
                     case Collect(task_id=task_id):
                         pending = await self._collect(self.book[key], task_id, load)
                     case unreachable:
@@ -151,11 +152,13 @@ class Carrier:
                 )
             pending = await self.submitter.submit(load.video_id, load.job, load.identity, attempt)
             entry = self.book.get(load.job.job_key)
-            if pending is None and entry is not None and entry.state is State.UNKNOWN:
+            if pending is None and entry is not None and entry.state in IN_DOUBT:
                 return await self.reconciler.settle(entry)
             return pending
 
-    async def _look_up(self, entry: Entry) -> Reason | None:
+    async def _look_up(self, entry: Entry, load: Load | None) -> Reason | None:
+        if entry.intent is None and load is not None:  # of a ledger that did not keep them
+            entry = replace(entry, intent=intent_of(load.job))
         async with self._alone(entry.intent):
             return await self.reconciler.settle(entry)
 
@@ -178,13 +181,18 @@ class Carrier:
 
     # -- waiting
 
-    async def _wait(self, entry: Entry, task_id: TaskId, load: Load | None) -> Reason | None:
-        """Poll until the task has ended; why it has not, if so."""
+    async def _wait(
+        self, entry: Entry, task_id: TaskId, load: Load | None, *, fresh: bool
+    ) -> Reason | None:
+        """Poll until the task has ended; why it has not, if so.
+
+        A task that is `fresh` was created just now, whatever the clock says.
+        """
         seconds = seconds_of(self._intent(entry, load))
         # A hosted task works on while nobody looks; the embedded engine's begins again with the run.
-        began = None if self.service.idempotent else entry.submitted_at
+        began = None if self.service.idempotent or fresh else entry.submitted_at
         spent = 0.0 if began is None else max(0.0, self.clock() - began)
-        first_wait_s = self.polling.first_wait_s
+        first_wait_s = self.desk.shared_s(self.polling.first_wait_s)
         expected_s = self.expectation.first_look_s(seconds)
         left_s = 0.0 if expected_s is None else max(0.0, expected_s - spent)
         margin_s = self.expectation.margin_s(seconds) or first_wait_s
@@ -195,7 +203,7 @@ class Carrier:
             deadline_s=max(self.polling.longest_wait_s, self.polling.deadline_s - spent),
         )
         try:
-            answer = await unless_stopped(self.stop, self._answered(task_id, policy))
+            noticed = await unless_stopped(self.stop, self._answered(task_id, policy))
         except ApiTimeoutError as error:
             return Reason(
                 code="task_deadline",
@@ -205,9 +213,11 @@ class Carrier:
         except _DENIED as error:
             await self._lose(entry, error)
             return None
+        answer = noticed.answer
         if answer.status == "ready":
-            if entry.submitted_at is not None:
-                self.expectation.learn(seconds, max(0.0, self.clock() - entry.submitted_at))
+            # While nobody looked, it may have ended at any time, and a clock may have jumped.
+            if noticed.waited_s >= spent:
+                self.expectation.learn(seconds, spent + noticed.waited_s, noticed.unseen_s)
             warnings = tuple(
                 Reason(code=told.code or "task_warning", message=redacted(told.message or ""))
                 for told in map(TaskError.of, answer.warnings or ())
@@ -219,7 +229,7 @@ class Carrier:
             await self.book.move(failed, old=State.PROCESSING)
         return None
 
-    async def _answered(self, task_id: TaskId, policy: PollPolicy) -> TasksStatusResponse:
+    async def _answered(self, task_id: TaskId, policy: PollPolicy) -> Noticed:
         """The task's end. A service far away must say more than once that there is no such task."""
         sightings = 1 if self.service.idempotent else _SIGHTINGS
         for _ in range(sightings - 1):

@@ -21,7 +21,7 @@ from batchembed.store.ledger import Block, Ledger
 
 #: Looks asked for within such a time share their requests; of the first wait between looks.
 _GATHER_SHARE = 0.2
-_LONGEST_GATHER_S = 0.5
+_LONGEST_GATHER_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +91,7 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         idempotent=service.idempotent,
         dataset_id=setting.dataset.dataset_id,
         clock=setting.clock,
+        server_now=observer.server_now,
         stop=setting.stop,
         limit=setting.limit,
         created=created,
@@ -99,7 +100,7 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         client=client, book=book, staging=setting.home.staging, profile=setting.profile
     )
     reconciler = Reconciler(
-        read=lambda: read_listing(client, skew_s=lambda: observer.skew_s),
+        read=lambda: read_listing(client),
         book=book,
         dataset_id=setting.dataset.dataset_id,
         settle_s=manifest.settle_s,

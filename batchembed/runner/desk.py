@@ -22,10 +22,8 @@ from batchembed.runner.gathering import Gathering, Nothing, StatusClient
 from batchembed.runner.listen import Event, Warned
 from batchembed.runner.outage import Outages, Uniform, now_s
 
-#: Where looks share pages, one may come so soon after another.
-_BRISK_S = 1.0
-#: From so much of a wait on, what a page says of its task counts as the look after it.
-_SERVED = 0.5
+#: What a page says of a task spares its next look, if that is due within so much of the wait for it.
+_SPARED = 0.25
 #: First looks are spread over so much of their time, to both sides: runs that began together part.
 _JITTER = 0.1
 
@@ -43,7 +41,8 @@ class Noticed:
     """A task's end."""
 
     answer: TasksStatusResponse
-    unseen_s: float | None  #: since it was last seen not to have ended; None: it never was
+    waited_s: float
+    unseen_s: float | None  #: of that, since it was last seen not to have ended; None: it never was
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +80,6 @@ class StatusDesk:
         self._sleep = sleep
         self._uniform = uniform
         self._notice = notice
-        self._listing = listing
         self._naps: dict[TaskId, _Nap] = {}
         self._outages = Outages(sleep=sleep, uniform=uniform)
         self._gathering = Gathering(
@@ -102,9 +100,8 @@ class StatusDesk:
         self._gathering.forget(task_id)
 
     def shared_s(self, wait_s: float) -> float:
-        """A wait between looks, as much shorter as a page answers the looks of more tasks."""
-        sharing = self._gathering.sharing
-        return wait_s if sharing <= 1 else min(wait_s, max(_BRISK_S, wait_s / sharing))
+        """A wait between looks, shorter where so many tasks are waited for that looks are shared."""
+        return self._gathering.where.shared_s(wait_s) if self._gathering.shares else wait_s
 
     async def first_looks(self, task_ids: Iterable[TaskId]) -> dict[TaskId, TasksStatusResponse]:
         """The tasks' statuses now, as far as the service gives them.
@@ -142,6 +139,7 @@ class StatusDesk:
             BatchembedError: another error that does not pass; or one that passes, where no poll of
                 the whole run was answered for longer than the policy bears, or ever.
         """
+        began_s = now_s()
         spread = self._uniform(1 - _JITTER, 1 + _JITTER)
         policy = replace(policy, first_look_s=policy.first_look_s * spread)
         look = functools.partial(self._look, task_id, policy)
@@ -152,10 +150,12 @@ class StatusDesk:
             raise away.error from away
         except ApiTimeoutError as error:
             raise ApiTimeoutError(f"task {task_id}: {error}") from error
-        unended_s = self._gathering.unended_s(task_id)
+        seen_s = self._gathering.unended_s(task_id)
         self.forget(task_id)
         return Noticed(
-            answer=answer, unseen_s=None if unended_s is None else now_s() - unended_s
+            answer=answer,
+            waited_s=now_s() - began_s,
+            unseen_s=None if seen_s is None else now_s() - seen_s,
         )
 
     async def _look(self, task_id: TaskId, policy: PollPolicy) -> TasksStatusResponse:
@@ -178,8 +178,8 @@ class StatusDesk:
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(None) as alarm:
-                late_s = now_s() + seconds - min(seconds,first_wait_s)*(1-_SERVED)
-                self._naps[task_id] = _Nap(alarm, late_s)
+                spared_s = min(_SPARED * seconds, first_wait_s)
+                self._naps[task_id] = _Nap(alarm, now_s() + seconds - spared_s)
                 try:
                     await self._sleep(seconds)
                 finally:

@@ -23,12 +23,11 @@ from batchembed.api.waiting import is_done
 from batchembed.core.model import TaskId
 from batchembed.errors import ApiError, BatchembedError, ServiceError
 from batchembed.runner.outage import Outages, now_s
+from batchembed.runner.vocabulary import Vocabulary
 from batchembed.runner.whereabouts import PAGE_TASKS, Whereabouts
 
 #: So many looks are cheaper by themselves than by a page.
 _FEW = 2
-#: Of the tasks that a page shows, so many are about to be looked at.
-_AT_ONCE = 0.25
 #: How often a batch asks for pages, each time knowing better where its tasks are.
 _ROUNDS = 3
 #: A task that so many pages in a row should have shown is asked for by itself.
@@ -40,9 +39,6 @@ _REST_S = 1.0
 _LONGEST_REST_S = 600.0
 #: Looking again is what repeats it. The time is for a server that never ends its answer.
 _ONE_TRY: RequestOptions = {"max_retries": 0, "timeout_in_seconds": 300.0}
-_STATUSES = frozenset({"processing", "ready", "failed"})
-#: More new words than this are no vocabulary.
-_MOST_WORDS = 20
 
 
 class StatusClient(Protocol):
@@ -111,8 +107,8 @@ class Gathering:
             outages: lets requests through.
             listing: whether pages are asked for at all; else nothing is gathered.
             window: lasts as long as others are waited for.
-            news: is told of a task that nobody asks for, and whether it has ended; gives whether
-                somebody will ask for it now.
+            news: is told of a task that is not asked for, and whether it has ended; says whether
+                it will be now.
             odd: is told of each status that nobody knows, once.
         """
         self.where = Whereabouts()
@@ -121,7 +117,7 @@ class Gathering:
         self._lists = listing
         self._window = window
         self._news = news
-        self._odd = odd
+        self._vocabulary = Vocabulary(odd)
         self._due: _Batch = {}
         self._gathers = False
         self._turns = asyncio.Semaphore(_BATCHES)
@@ -131,13 +127,11 @@ class Gathering:
         self._misses: Counter[TaskId] = Counter()
         self._in_vain = 0
         self._rests_until_s = 0.0
-        self._words: set[str] = set()
 
     @property
-    def sharing(self) -> float:
-        """How many looks one request answers, about."""
-        many = self._lists and self.where.awaited > _FEW
-        return max(1.0, min(self.where.awaited, PAGE_TASKS) * _AT_ONCE) if many else 1.0
+    def shares(self) -> bool:
+        """Whether there are so many tasks that looks are answered by pages."""
+        return self._lists and self.where.awaited > _FEW
 
     def has_news(self, task_id: TaskId) -> bool:
         """Whether a look is worth while now."""
@@ -229,11 +223,8 @@ class Gathering:
             each for each in left if each not in self._to_confirm and self._misses[each] < _MISSES
         )
         # Those that are awaited and not yet asked for make a page worth while, but no second one.
-        worth = [
-            number
-            for number, page in pages.items()
-            if (len(page.wanted) if seen else page.awaited) > _FEW and number not in seen
-        ]
+        shown = {n: len(page.wanted) if seen else page.awaited for n, page in pages.items()}
+        worth = [number for number in pages if shown[number] > _FEW and number not in seen]
         worth.sort(key=lambda number: -len(pages[number].wanted))
         # Without any page seen, all guesses may be wrong alike.
         return worth if self.where.has_seen else worth[:1]
@@ -269,7 +260,7 @@ class Gathering:
         if listed.status is None or not (task_id in left or self.where.knows(task_id)):
             return
         self._misses.pop(task_id, None)
-        self._understand(listed.status)
+        self._vocabulary.hear(listed.status)
         told = TasksStatusResponse(
             id=listed.id,
             model_name=listed.model_name,
@@ -301,16 +292,7 @@ class Gathering:
             return error
         if answer is None:
             return Nothing.NEWS
-        self._understand(answer.status)
+        self._vocabulary.hear(answer.status)
         if not is_done(answer):
             self._unended_s[task_id] = now_s()
         return answer
-
-    def _understand(self, status: str | None) -> None:
-        """Tell of a status that is none of the documented: it counts as processing."""
-        if status is None or status in _STATUSES:
-            return
-        word = "".join(letter if letter.isprintable() else "?" for letter in status[:40])
-        if word not in self._words and len(self._words) < _MOST_WORDS:
-            self._words.add(word)
-            self._odd(word)

@@ -27,10 +27,10 @@ def _unheard(_limits: RateLimits | None, _date: float | None) -> None:
 class Observer:
     """Told by the client of each request and each answer."""
 
-    def __init__(self, *, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, *, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
         self._sent: Counter[str] = Counter()
-        self.skew_s = 0.0  #: the service's clock less ours, by its last answer
+        self._server: tuple[float, float] | None = None  #: its last Date, and when it came
         #: Told of the limits in a create's answer, and of its Date.
         self.heard: Callable[[RateLimits | None, float | None], None] = _unheard
 
@@ -42,9 +42,16 @@ class Observer:
         """An answer has come, whatever its status."""
         _request_id.set(answered.request_id)
         if answered.server_date is not None:
-            self.skew_s = answered.server_date - self._clock()
+            self._server = (answered.server_date, self._monotonic())
         if answered.kind == "create" and answered.limits is not None:
             self.heard(answered.limits, answered.server_date)
+
+    def server_now(self) -> float | None:
+        """The service's clock, whatever ours is set to; None until it has told."""
+        if self._server is None:
+            return None
+        date, at = self._server
+        return date + self._monotonic() - at
 
     @property
     def requests(self) -> tuple[tuple[str, int], ...]:

@@ -52,7 +52,7 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
             )
             book = Book(ledger, entries, task_ids, clock=setting.clock)
             await heal(book, setting.dataset, setting.home.staging)
-            observer = Observer(clock=setting.clock)
+            observer = Observer(monotonic=setting.monotonic)
             async with setting.open_service(observer) as service:
                 crew = await assemble(setting, service, book, observer)
                 yield Opened(crew=crew, observer=observer, known=known, names=names)

@@ -49,7 +49,7 @@ class NoListingError(Exception):
     """The service has no listing of its tasks."""
 
 
-async def read_listing(client: Lists, *, skew_s: Callable[[], float]) -> Listing:
+async def read_listing(client: Lists) -> Listing:
     """Every task of the service.
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
@@ -74,7 +74,7 @@ async def read_listing(client: Lists, *, skew_s: Callable[[], float]) -> Listing
         complete = where is None or len(tasks) >= (where.total_results or 0)
         if complete:
             break
-    return Listing(tasks=tuple(map(listed, tasks.values())), skew_s=skew_s(), complete=complete)
+    return Listing(tasks=tuple(map(listed, tasks.values())), complete=complete)
 
 
 def listed(task: VideoEmbeddingTask) -> Listed:
@@ -236,7 +236,8 @@ class Reconciler:
         moved = await self.book.move(
             replace(
                 entry,
-                state=State.PROCESSING,
+                # With a reason, other bytes were sent than those of the job.
+                state=State.PROCESSING if entry.reason is None else State.FAILED,
                 task_id=task_id,
                 submitted_at=self.clock() if created_at is None else created_at,
                 adopted=True,
@@ -255,7 +256,7 @@ class Reconciler:
         def also(ledger: Ledger) -> None:
             ledger.withdraw(entry.job_key, entry.attempt)
 
-        planned = replace(entry, state=State.PLANNED, unknown_since=None)
+        planned = replace(entry, state=State.PLANNED, unknown_since=None, reason=None)
         await self.book.move(planned, old=State.UNKNOWN, also=also)
         self.absent(entry.job_key)
 

@@ -6,11 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import Upload
-from batchembed.core.keys import idempotency_key, upload_name
+from batchembed.core.keys import idempotency_key
 from batchembed.core.model import (
     FileIdentity,
     FileSource,
@@ -35,9 +34,11 @@ from batchembed.errors import (
     VideoChangedError,
 )
 from batchembed.media.identity import identify
+from batchembed.media.unreadable import UnreadableVideoError
 from batchembed.runner.book import Book
 from batchembed.runner.gate import Gate
 from batchembed.runner.stopping import StoppedError
+from batchembed.runner.upload import has_bytes, is_changed, opened, upload_of
 from batchembed.store.ledger import Ledger
 
 #: The engine says so too, of a task whose file is no longer where it was.
@@ -82,6 +83,7 @@ class Submitter:
     idempotent: bool  #: a create that is sent again is the same task
     dataset_id: str
     clock: Callable[[], float]
+    server_now: Callable[[], float | None]  #: the service's clock, once it has told
     stop: asyncio.Event
     limit: int | None  #: creates in this run
     created: Callable[[Entry], None]  #: told of each task
@@ -133,16 +135,20 @@ class Submitter:
             )
         entry = await self._intend(video_id, job, attempt, charge)
         try:
-            task_id = await self._create(job, entry)
+            task_id = await self._create(job, identity, entry)
         except SubmissionUnknown:
             self._charges[job.job_key] = charge
-            unknown = replace(entry, state=State.UNKNOWN, unknown_since=self.clock())
-            await self.book.move(unknown, old=State.SUBMITTING)
+            await self._lost(job, identity, entry)
             if self.idempotent:
                 raise
             return None
         except VideoChangedError as error:
-            return await self._changed(entry, charge, error)
+            if error.task_id is None or not await asyncio.to_thread(has_bytes, job):
+                return await self._changed(entry, charge, error)
+            task_id = TaskId(error.task_id)  # it has a new time, or another link: no new bytes
+        except UnreadableVideoError as error:
+            await self._unsent(entry, charge)
+            return error.reason
         except (RateLimitError, UsageLimitError) as error:
             await self.gate.refused(error)
             await self._unsent(entry, charge)
@@ -189,7 +195,8 @@ class Submitter:
         planned = Entry(
             job_key=job.job_key, state=State.PLANNED, attempt=attempt, losses=entry.losses
         )
-        meant = replace(planned, state=State.SUBMITTING, intent=intent_of(job), intended_at=now)
+        intent = replace(intent_of(job), server_at=self.server_now())
+        meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)
         moves = [(entry.state, planned)] if entry.state in _AGAIN else []
         if entry.state is not State.SUBMITTING:
             moves.append((State.PLANNED, meant))
@@ -200,25 +207,34 @@ class Submitter:
 
         return (await self.book.move_all(moves, also=also))[-1] if moves else entry
 
-    async def _create(self, job: Job, entry: Entry) -> TaskId:
+    async def _lost(self, job: Job, identity: FileIdentity | None, entry: Entry) -> None:
+        """The answer was lost. Whoever looks for the task says since when: at once, by both clocks.
+
+        If other bytes were sent than those of the job, its task is of no use.
+        """
+        changed = None
+        if identity is not None and await asyncio.to_thread(is_changed, job, identity):
+            changed = Reason(
+                code=FILE_CHANGED,
+                message=f"{identity.path} changed while it was uploaded",
+                hint="run again once it is written",
+            )
+        if changed is not None or self.idempotent:
+            unknown = replace(
+                entry, state=State.UNKNOWN, unknown_since=self.clock(), reason=changed
+            )
+            await self.book.move(unknown, old=State.SUBMITTING)
+
+    async def _create(self, job: Job, identity: FileIdentity | None, entry: Entry) -> TaskId:
         asked = job.parameters
         with contextlib.ExitStack() as stack:
             upload: Upload | None = None
             url: str | None = None
             match job.source:
                 case FileSource(path=path):
-                    file = stack.enter_context(await asyncio.to_thread(Path(path).open, "rb"))
-                    suffix = PurePosixPath(path).suffix.lower()
-                    upload = Upload(
-                        file=file,
-                        filename=upload_name(
-                            self.dataset_id,
-                            job.job_key,
-                            entry.attempt,
-                            suffix if suffix.isascii() and suffix[1:].isalnum() else "",
-                        ),
-                        path=path,
-                        sha256=job.content.source_sha256,
+                    file = stack.enter_context(await asyncio.to_thread(opened, path, identity))
+                    upload = upload_of(
+                        job, path, file, dataset_id=self.dataset_id, attempt=entry.attempt
                     )
                 case UrlSource(url=url):
                     pass

@@ -13,6 +13,11 @@ from batchembed.core.model import TaskId
 PAGE_TASKS = 50
 #: Places that are remembered: those of the last pages.
 _SIGHTINGS = 10 * PAGE_TASKS
+#: Of the tasks that a page shows, such a share is about to be looked at.
+_AT_ONCE = 0.25
+#: Looks that share pages come no sooner after each other, nor for more pages a second.
+_BRISK_S = 1.0
+_PAGES_PER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,19 @@ class Whereabouts:
         self._awaited: list[int] = []  #: the numbers in there, in order
         self._created = 0
         self._sightings: deque[_Sighting] = deque(maxlen=_SIGHTINGS)
+        self._latest: list[_Sighting] | None = None  #: of each task; None: to be looked up
         self._page_tasks = PAGE_TASKS
 
     @property
     def has_seen(self) -> bool:
         """Whether a page has shown a task of ours yet."""
         return bool(self._sightings)
+
+    def shared_s(self, wait_s: float) -> float:
+        """A wait between looks, as much shorter as a page answers more of them."""
+        pages = self.awaited / self._page_tasks
+        each_s = wait_s / (_AT_ONCE * min(self.awaited, self._page_tasks))
+        return min(wait_s, max(each_s, _BRISK_S, pages / _PAGES_PER_S))
 
     @property
     def awaited(self) -> int:
@@ -73,18 +85,23 @@ class Whereabouts:
 
     def pages(self, wanted: Iterable[TaskId]) -> dict[int, Page]:
         """The pages where the wanted are expected; those that nobody created are in none."""
-        latest = {sighting.nth: sighting for sighting in self._sightings}
-        known = sorted(latest.values(), key=lambda sighting: sighting.nth)
         found: dict[int, Page] = {}
         for task_id in wanted:
             nth = self._nth.get(task_id)
             if nth is not None:
-                newer = int(max(0, self._created - 1 - nth + _others(known, nth)))
+                newer = int(max(0, self._created - 1 - nth + _others(self._known(), nth)))
                 number = 1 + newer // self._page_tasks
                 if number not in found:
                     found[number] = Page(self._around(nth, newer % self._page_tasks))
                 found[number].wanted.append(task_id)
         return found
+
+    def _known(self) -> Sequence[_Sighting]:
+        """The latest sighting of each task that was seen, in order of creation."""
+        if self._latest is None:
+            latest = {sighting.nth: sighting for sighting in self._sightings}
+            self._latest = sorted(latest.values(), key=lambda sighting: sighting.nth)
+        return self._latest
 
     def _around(self, nth: int, newer: int) -> int:
         """How many awaited tasks are in the page of our nth, which has so many newer ones before it."""
@@ -99,6 +116,7 @@ class Whereabouts:
             listed: its tasks, newest first.
             page_tasks: how many a page has, as the service says.
         """
+        self._latest = None
         if page_tasks != self._page_tasks:
             self._page_tasks = page_tasks
             self._sightings.clear()

@@ -3,6 +3,7 @@
 ALTER TABLE entries ADD COLUMN intent TEXT;
 ALTER TABLE entries ADD COLUMN intended_at REAL;
 ALTER TABLE entries ADD COLUMN unknown_since REAL;
+UPDATE entries SET unknown_since = updated_at WHERE state = 'unknown';
 ALTER TABLE entries ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entries ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
 

@@ -92,11 +92,40 @@ def test_it_follows_a_service_that_it_only_ever_sees_at_its_own_looks() -> None:
     assert expected_s(expectation, 10) == pytest.approx(15, rel=0.25)
 
 
+@given(
+    takes_s=st.floats(min_value=5, max_value=600),
+    first_wait_s=st.floats(min_value=0.5, max_value=5),
+)
+def test_it_comes_to_expect_what_tasks_take_however_seldom_it_looks(
+    takes_s: float, first_wait_s: float
+) -> None:
+    """The first ends are noticed late; how late, the look before them says."""
+    expectation = Expectation()
+
+    for _ in range(120):
+        at_s = expectation.first_look_s(10) or first_wait_s
+        wait_s = min(first_wait_s, expectation.margin_s(10) or first_wait_s)
+        before_s = None
+        while at_s < takes_s:
+            before_s, at_s, wait_s = at_s, at_s + wait_s, 1.5 * wait_s
+        expectation.learn(10, at_s, None if before_s is None else at_s - before_s)
+
+    assert expected_s(expectation, 10) == pytest.approx(takes_s, rel=0.2)
+
+
+def test_an_end_is_taken_to_lie_in_the_middle_of_what_was_not_seen() -> None:
+    expectation = Expectation()
+
+    expectation.learn(10, 20.0, 8.0)
+
+    assert expected_s(expectation, 10) == pytest.approx(16)
+
+
 def test_the_first_look_is_a_little_before_the_expected_end() -> None:
     expectation = learned([(10, 20.0)] * 5)
 
-    assert expectation.first_look_s(10) == pytest.approx(17)
-    assert expectation.margin_s(10) == pytest.approx(3)
+    assert expectation.first_look_s(10) == pytest.approx(18)
+    assert expectation.margin_s(10) == pytest.approx(2)
 
 
 def test_a_video_of_unknown_length_is_expected_to_take_what_the_others_took() -> None:

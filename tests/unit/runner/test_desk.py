@@ -27,7 +27,7 @@ from batchembed.errors import (
     RateLimitError,
     ServerError,
 )
-from batchembed.runner.desk import StatusDesk
+from batchembed.runner.desk import Noticed, StatusDesk
 from batchembed.runner.listen import Event, Warned
 from tests.unit.runner.fake_tasks import FakeTasks, now_s, run
 
@@ -59,7 +59,13 @@ async def waited(
 ) -> list[TasksStatusResponse | BaseException]:
     """What the wait for each of them came to."""
     waits = (desk.wait_for_done(each, policy=policy) for each in tasks)
-    return await asyncio.gather(*waits, return_exceptions=True)
+    return answers_of(await asyncio.gather(*waits, return_exceptions=True))
+
+
+def answers_of(
+    ends: list[Noticed | BaseException],
+) -> list[TasksStatusResponse | BaseException]:
+    return [end.answer if isinstance(end, Noticed) else end for end in ends]
 
 
 def statuses(answers: list[TasksStatusResponse | BaseException]) -> Counter[str | type]:
@@ -79,25 +85,25 @@ class Carrying:
         self._turn = asyncio.Semaphore(at_once)
         self._expectation = Expectation()
 
-    async def carry(self, jobs: int, *, takes_s: float) -> None:
-        await asyncio.gather(*(self._carry(number, takes_s) for number in range(jobs)))
+    async def carry(self, jobs: int, *, takes_s: float, every_s: float = 0.0) -> None:
+        each = (self._carry(number, takes_s, number * every_s) for number in range(jobs))
+        await asyncio.gather(*each)
 
-    async def _carry(self, number: int, takes_s: float) -> None:
+    async def _carry(self, number: int, takes_s: float, begins_s: float) -> None:
         async with self._turn:
-            await asyncio.sleep(0.05)  # the create
+            await asyncio.sleep(begins_s + 0.05)  # the create
             task_id = self._service.create(f"ours{number}", takes_s=takes_s)
             self._desk.created(task_id)
             born_s = now_s()
-            first_look_s = self._expectation.first_look_s(10)
-            margin_s = self._expectation.margin_s(10)
+            first_wait_s = self._desk.shared_s(5)
             policy = PollPolicy(
-                first_look_s=0.5 if first_look_s is None else first_look_s,
-                first_wait_s=0.5 if margin_s is None else min(0.5, margin_s),
+                first_look_s=self._expectation.first_look_s(10) or first_wait_s,
+                first_wait_s=min(first_wait_s, self._expectation.margin_s(10) or first_wait_s),
                 longest_wait_s=60,
             )
-            answer = await self._desk.wait_for_done(task_id, policy=policy)
-            assert answer.status == "ready"
-            self._expectation.learn(10, now_s() - born_s)
+            noticed = await self._desk.wait_for_done(task_id, policy=policy)
+            assert noticed.answer.status == "ready"
+            self._expectation.learn(10, now_s() - born_s, noticed.unseen_s)
             self.late_s.append(now_s() - self._service.tasks[task_id].ends_s)
 
     def mean_late_s(self) -> float:
@@ -116,6 +122,24 @@ def test_two_hundred_short_tasks_need_fewer_requests_than_tasks_and_are_noticed_
     assert requests <= 100
     assert carrying.mean_late_s() < 0.6
     assert sorted(carrying.late_s)[190] < 1.5
+
+
+def test_many_tasks_that_all_end_late_and_at_once_need_few_requests() -> None:
+    async def work() -> tuple[Counter[str], Carrying]:
+        service = FakeTasks()
+        carrying = Carrying(service, a_desk(service), at_once=400)
+        begun = asyncio.create_task(carrying.carry(400, takes_s=1e9, every_s=0.02))
+        await asyncio.sleep(40)
+        for task in service.tasks.values():
+            task.ends_s = now_s() + 3
+        await begun
+        return service.counts, carrying
+
+    counts, carrying = run(work())
+
+    assert counts.total() <= 400
+    assert counts["status"] <= 20
+    assert carrying.mean_late_s() < 10
 
 
 def test_tasks_of_others_between_ours_shift_the_pages_and_cost_little() -> None:
@@ -180,6 +204,86 @@ def test_a_page_wakes_those_that_sleep_and_have_ended() -> None:
     assert service.counts == {"list": 1}
 
 
+def test_one_look_among_many_that_sleep_is_a_page_that_wakes_those_that_ended() -> None:
+    async def work() -> tuple[Counter[str | type], float, FakeTasks]:
+        service = FakeTasks()
+        desk = a_desk(service)
+        tasks = created(service, desk, 30, takes_s=0.5)
+        asleep = asyncio.create_task(waited(desk, tasks[1:], PollPolicy(first_look_s=500)))
+        ended = statuses(await waited(desk, tasks[:1])) + statuses(await asleep)
+        return ended, now_s(), service
+
+    ended, noticed_s, service = run(work())
+
+    assert ended == {"ready": 30}
+    assert noticed_s < 2
+    assert service.counts == {"list": 1}
+
+
+@pytest.mark.parametrize(("due_s", "pages"), [(11, 2), (19, 3)], ids=["nearly due", "later"])
+def test_a_page_spares_the_looks_that_would_come_soon_after_it(due_s: float, pages: int) -> None:
+    """One looks after 10 s, the others after `due_s`; all end before the look after that."""
+
+    async def work() -> FakeTasks:
+        service = FakeTasks()
+        desk = a_desk(service, uniform=lambda low, high: (low + high) / 2)
+        first, *others = created(service, desk, 10, takes_s=20)
+        alike = PollPolicy(first_look_s=due_s, first_wait_s=20, longest_wait_s=20)
+        later = asyncio.create_task(waited(desk, others, alike))
+        sooner = PollPolicy(first_look_s=10, first_wait_s=40, longest_wait_s=40)
+        await waited(desk, [first], sooner)
+        await later
+        return service
+
+    assert run(work()).counts == {"list": pages}
+
+
+@pytest.mark.parametrize("count", [1, 60], ids=["asked singly", "in pages"])
+def test_an_end_lies_between_the_last_look_before_it_and_its_notice(count: int) -> None:
+    async def work() -> list[tuple[float, float | None, float]]:
+        service = FakeTasks()
+        desk = a_desk(service)
+
+        async def noticed(task_id: TaskId) -> tuple[float, float | None, float]:
+            end = await desk.wait_for_done(task_id, policy=POLICY)
+            return service.tasks[task_id].ends_s, end.unseen_s, now_s()
+
+        tasks = created(service, desk, count, takes_s=20)
+        return await asyncio.gather(*map(noticed, tasks))
+
+    for ended_s, unseen_s, noticed_s in run(work()):
+        assert unseen_s is not None
+        assert noticed_s - unseen_s <= ended_s + 0.03 <= noticed_s + 0.03
+        assert unseen_s < 10
+
+
+def test_a_task_that_was_never_seen_processing_says_so() -> None:
+    async def work() -> float | None:
+        service = FakeTasks()
+        desk = a_desk(service)
+        (task,) = created(service, desk, 1, takes_s=0)
+        return (await desk.wait_for_done(task, policy=POLICY)).unseen_s
+
+    assert run(work()) is None
+
+
+@pytest.mark.parametrize(
+    ("listing", "tasks", "shared_s"),
+    [(True, 2, 5), (True, 8, 2.5), (True, 64, 1), (True, 1000, 4), (True, 9000, 5), (False, 64, 5)],
+)
+def test_waits_are_shorter_where_a_page_answers_many_but_never_for_many_pages_a_second(
+    listing: bool, tasks: int, shared_s: float
+) -> None:
+    async def work() -> float:
+        service = FakeTasks()
+        desk = a_desk(service, listing=listing)
+        created(service, desk, tasks, takes_s=1)
+        assert desk.shared_s(0.05) == pytest.approx(0.05)
+        return desk.shared_s(5)
+
+    assert run(work()) == pytest.approx(shared_s)
+
+
 def test_a_failure_in_a_page_is_confirmed_for_its_reason() -> None:
     async def work() -> tuple[list[Any], FakeTasks]:
         service = FakeTasks()
@@ -205,7 +309,7 @@ def test_a_sleeper_whose_task_failed_is_woken_too() -> None:
             desk.wait_for_done(torn, policy=PollPolicy(first_look_s=500, longest_wait_s=500))
         )
         await waited(desk, tasks)
-        return (await sleeper).status, now_s()
+        return (await sleeper).answer.status, now_s()
 
     status, noticed_s = run(work())
 
@@ -316,6 +420,9 @@ def test_looks_that_are_scattered_over_pages_are_asked_by_themselves() -> None:
         service = FakeTasks()
         desk = a_desk(service)
         tasks = created(service, desk, 400, takes_s=0)
+        for number, task_id in enumerate(tasks):
+            if number % 60:
+                desk.forget(task_id)
         await waited(desk, tasks[::60], PollPolicy())
         return service
 
@@ -639,7 +746,7 @@ def test_whoever_asks_for_all_may_be_cancelled_and_another_takes_over() -> None:
         for moment in (0.01, 3.0):  # while it waits for others, and while it asks
             await asyncio.sleep(moment)
             waits.pop(0).cancel()
-        return statuses(await asyncio.gather(*waits, return_exceptions=True))
+        return statuses(answers_of(await asyncio.gather(*waits, return_exceptions=True)))
 
     assert run(work()) == {"ready": 8}
 

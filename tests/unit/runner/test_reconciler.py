@@ -84,7 +84,7 @@ class Scene:
         if self.error is not None:
             raise self.error
         shown = self.shows(self.world.now - self.began)
-        return Listing(tasks=shown, skew_s=0.0, complete=self.complete)
+        return Listing(tasks=shown, complete=self.complete)
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[Callable[[], None]]:
