@@ -58,6 +58,11 @@ from batchembed.store.home import make_home, state_home
     help="Drain after this long: seconds, or 90s, 45m, 8h. Overrides max_runtime_s.",
 )
 @click.option(
+    "--new-ledger",
+    is_flag=True,
+    help="Begin a ledger although the dataset has rows: every video is paid for once more.",
+)
+@click.option(
     "--if-locked",
     type=click.Choice(["fail", "skip"]),
     default="fail",
@@ -94,6 +99,7 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     max_runtime_s: float | None,
+    new_ledger: bool,
     if_locked: str,
     log_format: str,
     metrics_file: Path | None,
@@ -133,6 +139,7 @@ def command(
                 only=videos,
                 limit=limit,
                 max_runtime_s=longest,
+                new_ledger=new_ledger,
                 warnings=warnings,
             )
 

@@ -16,7 +16,11 @@ from batchembed.core.model import TaskId
 from batchembed.core.states import Entry, Intent
 
 #: How far apart the clocks of the service's own machines may be.
-_SLACK_S = 600.0
+_SLACK_S = 5.0
+#: How far apart its clock and ours, where it has not told the time.
+_SLACK_BETWEEN_S = 600.0
+#: After so many creates that made no task, a person is asked.
+MOST_ABSENCES = 5
 #: Of the settle time: how long after one listing the next is made.
 _SHARE = 5
 _SHORTEST_GAP_S = 0.2
@@ -34,6 +38,7 @@ class Listed:
     url_digest: str | None
     video_clip_length: float | None
     video_embedding_scope: tuple[str, ...] | None
+    duration_sec: float | None = None  #: of the video
 
     @property
     def named(self) -> bool:
@@ -88,16 +93,14 @@ def judge(
             )
     else:
         intent = entry.intent
-        alike = [task for task in free if _is_alike(task, intent) and _is_since(task, intent)]
+        alike = [task for task in free if _is_alike(task, intent) and _is_since(task, entry)]
         if len(alike) == 1:
             return Found(task=alike[0])
         if alike:
             return Ambiguous(tasks=tuple(task.task_id for task in alike))
     return Unseen(
         hidden=tuple(
-            task.task_id
-            for task in free
-            if _may_be(task, entry.intent) and _is_since(task, entry.intent)
+            task.task_id for task in free if _may_be(task, entry.intent) and _is_since(task, entry)
         )
     )
 
@@ -134,11 +137,13 @@ def _may_be(task: Listed, intent: Intent | None) -> bool:
     return intent is not None and intent.url_digest is not None and _asks_the_same(task, intent)
 
 
-def _is_since(task: Listed, intent: Intent | None) -> bool:
-    """Whether the task may have been made by this create, as far as the service's clock can say."""
-    if task.created_at is None or intent is None or intent.server_at is None:
+def _is_since(task: Listed, entry: Entry) -> bool:
+    """Whether the task may have been made by this create, as far as clocks can say."""
+    if task.created_at is None:
         return True
-    return task.created_at >= intent.server_at - _SLACK_S
+    if entry.intent is not None and entry.intent.server_at is not None:
+        return task.created_at >= entry.intent.server_at - _SLACK_S
+    return entry.intended_at is None or task.created_at >= entry.intended_at - _SLACK_BETWEEN_S
 
 
 def gap_s(settle_s: float) -> float:

@@ -48,8 +48,14 @@ MOVES: dict[State, frozenset[State]] = {
     # Rows that neither a record nor staging has any more are retrieved, or computed, again.
     State.COMMITTED: frozenset({State.COMMITTED, State.READY}),
     State.FAILED: frozenset({State.PLANNED}),
-    State.LOST: frozenset({State.PLANNED}),
+    # A task that was called lost may be there all the same: it is paid for.
+    State.LOST: frozenset({State.PLANNED, State.PROCESSING}),
 }
+
+#: A create may have left, and nobody knows what became of it.
+IN_DOUBT = frozenset({State.SUBMITTING, State.UNKNOWN})
+#: The service has a task that is paid for, and not collected.
+IN_FLIGHT = frozenset({State.PROCESSING, State.READY})
 
 
 def require_allowed(old: State, new: State) -> None:
@@ -109,11 +115,11 @@ class Entry:
     submitted_at: float | None = None  #: the task was created
     adopted: bool = False  #: the task was found in a listing
     losses: int = 0  #: how many of its tasks the service has lost
+    absences: int = 0  #: how many of its creates made no task, as two listings showed
     updated_at: float = 0.0
 
     def __post_init__(self) -> None:
-        needs_task = {State.PROCESSING, State.READY}
-        if self.state in needs_task and self.task_id is None:
+        if self.state in IN_FLIGHT and self.task_id is None:
             msg = f"a job that is {self.state} has a task id"
             raise ValueError(msg)
         if self.state in {State.STAGED, State.COMMITTED} and self.staged is None:

@@ -7,16 +7,13 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from batchembed.core.model import JobKey, TaskId
-from batchembed.core.states import Entry, State
+from batchembed.core.states import IN_DOUBT, Entry, State
 from batchembed.errors import BatchembedError
 from batchembed.store.ledger import Ledger
 
 T = TypeVar("T")
 #: What else is done to the ledger in the transaction of a move.
 Also = Callable[[Ledger], None]
-
-#: States in which a create may have left, and nobody knows what became of it.
-IN_DOUBT = frozenset({State.SUBMITTING, State.UNKNOWN})
 
 
 class Calls(Protocol):

@@ -18,7 +18,7 @@ from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.problems import Reason
 from batchembed.core.reconcile import agree_in_listings
 from batchembed.core.redact import redacted
-from batchembed.core.states import Entry, Intent, State
+from batchembed.core.states import IN_DOUBT, Entry, Intent, State
 from batchembed.errors import (
     AnswerError,
     ApiConnectionError,
@@ -29,8 +29,9 @@ from batchembed.errors import (
     NotSentError,
     RateLimitError,
     ServerError,
+    ServiceError,
 )
-from batchembed.runner.book import IN_DOUBT, Book
+from batchembed.runner.book import Book
 from batchembed.runner.collect import Collector
 from batchembed.runner.desk import Noticed, StatusDesk
 from batchembed.runner.reconcile import Reconciler
@@ -116,6 +117,8 @@ class Carrier:
                         if load is None:
                             return Carried(entry=entry)
                         retry_failed = False
+                        if await self._is_found(entry):
+                            continue
                         pending = await self._submit(load, attempt)
                         fresh = True
                     case LookUp():
@@ -138,6 +141,19 @@ class Carrier:
             return False
         moved = entry.reason is not None and entry.reason.code == FILE_CHANGED
         return is_retried(entry, self.retry) or (moved and self.service.idempotent)
+
+    async def _is_found(self, entry: Entry | None) -> bool:
+        """Whether a task that was called lost is there all the same: then it goes on."""
+        if entry is None or entry.state is not State.LOST or entry.task_id is None:
+            return False
+        try:
+            await self.service.client.status(entry.task_id)
+        except _DENIED:
+            return False
+        await self.book.move(
+            replace(entry, state=State.PROCESSING, reason=None, warnings=()), old=State.LOST
+        )
+        return True
 
     # -- creates, and what became of them
 
@@ -242,6 +258,8 @@ class Carrier:
     # -- what is ready
 
     async def _collect(self, entry: Entry, task_id: TaskId, load: Load | None) -> Reason | None:
+        if self.stop.is_set():
+            raise StoppedError
         try:
             seconds = await self.collector.collect(
                 entry.job_key, task_id, self._intent(entry, load)
@@ -249,6 +267,8 @@ class Carrier:
             if seconds is not None:
                 self.submitter.learn(entry.job_key, seconds)
         except _DENIED as error:
+            if await self._is_there(task_id):
+                return _not_collected(error)
             await self._lose(entry, error)
         except RateLimitError as error:
             asked_s = error.retry_after_s or self.polling.longest_wait_s
@@ -261,14 +281,29 @@ class Carrier:
             return _not_collected(error)
         return None
 
+    async def _is_there(self, task_id: TaskId) -> bool:
+        """Whether the service, asked for its status, still knows a task."""
+        sightings = 1 if self.service.idempotent else _SIGHTINGS
+        for number in range(sightings):
+            if number:
+                await unless_stopped(self.stop, self.sleep(self.polling.longest_wait_s))
+            try:
+                await self.service.client.status(task_id)
+            except _DENIED:
+                continue
+            except ServiceError:
+                return True  # nothing is known, so nothing is written off
+            return True
+        return False
+
     def _intent(self, entry: Entry, load: Load | None) -> Intent:
-        """What the task was asked: as the manifest says, or as it was written down."""
-        if load is not None:
-            return intent_of(load.job)
-        if entry.intent is None:
+        """What the task was asked, as it was written down; earlier ledgers did not."""
+        if entry.intent is not None:
+            return entry.intent
+        if load is None:
             msg = f"job {entry.job_key} has no intent"
             raise ValueError(msg)
-        return entry.intent
+        return intent_of(load.job)
 
     async def _lose(self, entry: Entry, error: ApiError) -> None:
         reason = Reason(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,12 +17,25 @@ from batchembed.dataset.rows import CheckedRows
 from batchembed.dataset.staging import BrokenAnswerError, check_rows, write_staged
 from batchembed.errors import StorageError
 from batchembed.runner.book import Book
+from batchembed.runner.writing import Writing
 from batchembed.store.ledger import Ledger
 
 #: A broken answer may be no fault of the task's: it is free to ask again.
 _TRIES = 3
 #: Answers held at once: each may be large.
 _AT_ONCE = 4
+
+
+def _require_whole(checked: CheckedRows) -> None:
+    """A task that was found by its URL may be another's, of another part of the video.
+
+    Raises:
+        BrokenAnswerError: it has not the segments that were asked for.
+    """
+    miscount = next((each for each in checked.warnings if each.code == "segment_count"), None)
+    if miscount is not None:
+        message = f"the task that was found is not what was asked for: {miscount.message}"
+        raise BrokenAnswerError(replace(miscount, code="segment_foreign", message=message))
 
 
 def whole_of(intent: Intent) -> Span | None:
@@ -39,6 +53,7 @@ class Collector:
     book: Book
     staging: Path
     profile: Profile
+    write: Writing
     collected_sec: float = 0.0
     _turn: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_AT_ONCE))
 
@@ -57,7 +72,7 @@ class Collector:
             checked = await self._checked(entry, task_id, intent)
             if checked is None:
                 return None
-            staged = await asyncio.to_thread(write_staged, checked, self.staging, key)
+            staged = await self.write(functools.partial(write_staged, checked, self.staging, key))
         known = {warning.code for warning in entry.warnings}
         warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
         whole = whole_of(intent)
@@ -80,14 +95,14 @@ class Collector:
         for tries_left in reversed(range(_TRIES)):
             body = await self.client.retrieve_body(task_id)
             try:
-                return await asyncio.to_thread(self._check, body, intent)
+                return await asyncio.to_thread(self._check, body, intent, entry)
             except BrokenAnswerError as error:
                 if tries_left == 0:
                     await self._fail(entry, error.reason, body)
         return None
 
-    def _check(self, body: bytearray, intent: Intent) -> CheckedRows:
-        return check_rows(
+    def _check(self, body: bytearray, intent: Intent, entry: Entry) -> CheckedRows:
+        checked = check_rows(
             wire.segments(body),
             profile=self.profile,
             dimension=self.profile.dimension,
@@ -95,11 +110,14 @@ class Collector:
             clip_length_sec=intent.video_clip_length,
             scopes=intent.video_embedding_scope,
         )
+        if entry.adopted and intent.url_digest is not None:
+            _require_whole(checked)
+        return checked
 
     async def _fail(self, entry: Entry, reason: Reason, body: bytearray) -> None:
         kept = self.staging / f"{entry.job_key}.answer.json"
         try:
-            await asyncio.to_thread(kept.write_bytes, body)
+            await self.write(functools.partial(kept.write_bytes, body))
         except OSError as failure:
             raise StorageError(f"{kept} can't be written: {failure.strerror}") from failure
         reason = replace(reason, hint=f"the answer is kept as it came in {kept}")

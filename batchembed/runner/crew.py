@@ -17,6 +17,7 @@ from batchembed.runner.reconcile import Reconciler, read_listing
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import unless_stopped
 from batchembed.runner.submit import Submitter
+from batchembed.runner.writing import Writing
 from batchembed.store.ledger import Block, Ledger
 
 #: Looks asked for within such a time share their requests; of the first wait between looks.
@@ -39,10 +40,14 @@ class Crew:
     blocked_until: float | None  #: as the service said to an earlier run; seconds since 1970
 
 
-async def assemble(setting: Setting, service: Service, book: Book, observer: Observer) -> Crew:
+async def assemble(
+    setting: Setting, service: Service, book: Book, observer: Observer, write: Writing
+) -> Crew:
     """Everything that carries jobs, on an open service and an open ledger."""
     manifest, client = setting.manifest, service.client
-    charges, block = await book.do(lambda ledger: (ledger.charges(), ledger.block()))
+    charges, open_charges, block = await book.do(
+        lambda ledger: (ledger.charges(), ledger.open_charges(), ledger.block())
+    )
 
     async def remember(until: float | None, why: str) -> None:
         kept = None if until is None else Block(until=until, why=why)
@@ -95,9 +100,14 @@ async def assemble(setting: Setting, service: Service, book: Book, observer: Obs
         stop=setting.stop,
         limit=setting.limit,
         created=created,
+        charges=open_charges,
     )
     collector = Collector(
-        client=client, book=book, staging=setting.home.staging, profile=setting.profile
+        client=client,
+        book=book,
+        staging=setting.home.staging,
+        profile=setting.profile,
+        write=write,
     )
     reconciler = Reconciler(
         read=lambda: read_listing(client),

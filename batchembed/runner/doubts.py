@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from batchembed.core.model import TaskId, VideoId
+from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import UsageError
@@ -41,38 +42,52 @@ async def settle_doubts(
     """
     async with opened(setting) as open_:
         crew, names = open_.crew, open_.names
-        doubts = {
-            names.get(entry.job_key, VideoId(entry.job_key)): entry for entry in crew.book.in_doubt
-        }
-        _check(crew, doubts, adopt, forget)
-        settled = []
-        for video_id, entry in sorted(doubts.items()):
+        doubts = [(_named(entry, names, {*adopt, *forget}), entry) for entry in crew.book.in_doubt]
+        _check(crew, [video_id for video_id, _ in doubts], adopt, forget)
+
+        async def settle(video_id: VideoId, entry: Entry) -> Settled:
             unknown = None
             if video_id in adopt:
                 await crew.reconciler.adopt(await _as_unknown(crew, entry), adopt[video_id])
             elif video_id in forget:
                 await _forget(crew, await _as_unknown(crew, entry))
             elif crew.carrier.service.idempotent:
-                unknown = Reason(
-                    code="submission_unknown",
-                    message="the next run sends it again: the embedded engine makes no task twice",
-                )
+                unknown = _SENT_AGAIN
             else:
                 unknown = await crew.reconciler.settle(entry)
             now = crew.book[entry.job_key]
-            settled.append(Settled(video_id=video_id, before=entry, entry=now, unknown=unknown))
-        return tuple(settled)
+            return Settled(video_id=video_id, before=entry, entry=now, unknown=unknown)
+
+        settled = await asyncio.gather(*(settle(*doubt) for doubt in doubts))
+        return tuple(sorted(settled, key=lambda each: each.video_id))
+
+
+def _named(entry: Entry, names: Mapping[JobKey, VideoId], asked: AbstractSet[VideoId]) -> VideoId:
+    """The video of a job; or the job itself, where that is how it was named."""
+    own = VideoId(entry.job_key)
+    return own if own in asked else names.get(entry.job_key, own)
+
+
+_SENT_AGAIN = Reason(
+    code="submission_unknown",
+    message="the next run sends it again: the embedded engine makes no task twice",
+)
 
 
 def _check(
     crew: Crew,
-    doubts: Mapping[VideoId, Entry],
+    in_doubt: Sequence[VideoId],
     adopt: Mapping[VideoId, TaskId],
     forget: AbstractSet[VideoId],
 ) -> None:
     for video_id in sorted({*adopt, *forget}):
-        if video_id not in doubts:
+        if video_id not in in_doubt:
             raise UsageError(f"the create of {video_id!r} is not in doubt: nothing to settle")
+        if in_doubt.count(video_id) > 1:
+            raise UsageError(
+                f"{video_id!r} has several creates in doubt, of different parameters: name their "
+                "jobs, as `batchembed show` prints them, in place of the video"
+            )
         if video_id in adopt and video_id in forget:
             raise UsageError(f"{video_id!r} is to be adopted and forgotten: say one of them")
         if adopt.get(video_id) in crew.book.claimed:
@@ -91,5 +106,5 @@ async def _forget(crew: Crew, entry: Entry) -> None:
     def also(ledger: Ledger) -> None:
         ledger.withdraw(entry.job_key, entry.attempt)
 
-    planned = replace(entry, state=State.PLANNED, unknown_since=None)
+    planned = replace(entry, state=State.PLANNED, unknown_since=None, absences=0)
     await crew.book.move(planned, old=State.UNKNOWN, also=also)

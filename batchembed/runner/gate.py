@@ -7,7 +7,7 @@ import contextlib
 import email.utils
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
@@ -69,6 +69,7 @@ class Gate:
         self._slots = asyncio.Semaphore(self.tasks)
         self._uploads = _at_once(self.uploads)
         self._requests = _at_once(self.requests)
+        self._over = 0  # in flight beyond `tasks`, from earlier runs
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._holds: set[object] = set()
@@ -87,6 +88,22 @@ class Gate:
     def slot(self) -> AbstractAsyncContextManager[None]:
         """One of the tasks that may be in flight, in the order they ask."""
         return self._slots
+
+    @contextlib.asynccontextmanager
+    async def resumed(self) -> AsyncIterator[None]:
+        """One that is in flight already: it counts, and need not wait."""
+        over = self._slots.locked()
+        if over:
+            self._over += 1
+        else:
+            await self._slots.acquire()
+        try:
+            yield
+        finally:
+            if self._over:
+                self._over -= 1
+            else:
+                self._slots.release()
 
     def sending(self, *, upload: bool) -> AbstractAsyncContextManager[None]:
         """Held from before `admit` until the answer: what is let through leaves at once.

@@ -130,8 +130,9 @@ class Gathering:
 
     @property
     def shares(self) -> bool:
-        """Whether there are so many tasks that looks are answered by pages."""
-        return self._lists and self.where.awaited > _FEW
+        """Whether there are so many tasks that pages answer looks, and nobody minds more of these."""
+        many = self.where.awaited > _FEW
+        return self._lists and many and not self._outages.was_limited
 
     def has_news(self, task_id: TaskId) -> bool:
         """Whether a look is worth while now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from batchembed.core.states import Entry, State
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.staging import StagedDamagedError, read_staged
 from batchembed.runner.book import Book
+from batchembed.runner.writing import Writing
 
 
-async def heal(book: Book, dataset: Dataset, staging: Path) -> None:
+async def heal(book: Book, dataset: Dataset, staging: Path, write: Writing) -> None:
     """Rows that the record has are committed; staged rows that are damaged are fetched again."""
-    await book.move_all(await asyncio.to_thread(_moves, book, dataset, staging))
+    await book.move_all(await write(functools.partial(_moves, book, dataset, staging)))
 
 
 def _moves(book: Book, dataset: Dataset, staging: Path) -> list[tuple[State, Entry]]:

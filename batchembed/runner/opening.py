@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from batchembed.core.model import JobKey, VideoId
+from batchembed.core.model import EngineKind, JobKey, VideoId
 from batchembed.dataset.record import META
 from batchembed.errors import LedgerError
 from batchembed.runner.book import Book
@@ -15,9 +15,13 @@ from batchembed.runner.crew import Crew, assemble
 from batchembed.runner.heal import heal
 from batchembed.runner.observe import Observer
 from batchembed.runner.setting import Setting
+from batchembed.runner.writing import Writing
 from batchembed.store.ledger import KnownFile
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
+
+#: Threads that write: one publishes, others stage.
+_WRITERS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +32,7 @@ class Opened:
     observer: Observer
     known: dict[str, KnownFile]  #: by path
     names: dict[JobKey, VideoId]  #: a video of each job
+    write: Writing
 
 
 @contextlib.asynccontextmanager
@@ -38,8 +43,14 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
         LockedError: another run holds the state folder, or the dataset from elsewhere.
         StorageError: ledger, staging or dataset can't be written; what is committed stays.
     """
-    with run_lock(setting.home.lock), run_lock(setting.dataset.root / META / "lock"):
-        await asyncio.to_thread(setting.dataset.finish_interrupted)
+    with (
+        run_lock(setting.home.lock),
+        run_lock(setting.dataset.root / META / "lock"),
+        # A thread that writes outlives whoever is cancelled: the locks are held until it has ended.
+        ThreadPoolExecutor(_WRITERS, thread_name_prefix="writing") as writers,
+    ):
+        write = Writing(writers)
+        await write(setting.dataset.finish_interrupted)
         _require_ledger(setting)
         async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:
             entries, task_ids, known, names = await ledger.do(
@@ -51,18 +62,26 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
                 )
             )
             book = Book(ledger, entries, task_ids, clock=setting.clock)
-            await heal(book, setting.dataset, setting.home.staging)
+            await heal(book, setting.dataset, setting.home.staging, write)
             observer = Observer(monotonic=setting.monotonic)
             async with setting.open_service(observer) as service:
-                crew = await assemble(setting, service, book, observer)
-                yield Opened(crew=crew, observer=observer, known=known, names=names)
+                crew = await assemble(setting, service, book, observer, write)
+                yield Opened(crew=crew, observer=observer, known=known, names=names, write=write)
 
 
 def _require_ledger(setting: Setting) -> None:
-    """Refuse an empty ledger of a dataset that has rows: what it knew was paid for."""
-    path = setting.home.ledger
-    if setting.dataset.last() is not None and path.exists() and path.stat().st_size == 0:
+    """Refuse to go on without what knew that the dataset's rows were paid for."""
+    path, record = setting.home.ledger, setting.dataset.last()
+    if record is None or not record.rows or setting.new_ledger:
+        return
+    if path.exists() and path.stat().st_size == 0:
         raise LedgerError(
             f"the ledger {path} is empty, and the dataset is not. It knew which tasks were paid "
             "for: restore the file, rather than delete it"
+        )
+    if not path.exists() and setting.manifest.engine.kind is not EngineKind.LOCAL:
+        raise LedgerError(
+            f"there is no ledger {path}, and the dataset has {record.rows:,} rows. It knew which "
+            "tasks were paid for: name its folder with --state-dir, or begin a new one with "
+            "--new-ledger, which pays for every video once more"
         )

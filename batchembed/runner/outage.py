@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from batchembed.api.repeats import asked_s, is_transient
 from batchembed.api.retry import PollPolicy, Sleep
-from batchembed.errors import BatchembedError
+from batchembed.errors import BatchembedError, RateLimitError
 
 T = TypeVar("T")
 Uniform = Callable[[float, float], float]
@@ -38,6 +38,7 @@ class Outages:
         self._failed = 0  #: rounds of failures; those of one moment are one
         self._in_a_row = 0
         self._was_answered = False
+        self.was_limited = False  #: whether polls have ever been too many
 
     async def ask(self, request: Callable[[], Awaitable[T]]) -> T | None:
         """The answer; None: there was none, by an error that passes.
@@ -84,6 +85,7 @@ class Outages:
         if self._error is None:
             self._since_s = moment_s
         self._error = error
+        self.was_limited = self.was_limited or isinstance(error, RateLimitError)
         if is_new:
             self._failed += 1
             self._in_a_row += 1

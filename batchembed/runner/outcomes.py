@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from batchembed.core.model import Video
 from batchembed.core.outcome import Outcome, VideoOutcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
-from batchembed.dataset.record import RowSpec
 from batchembed.runner.carry import Carried
+from batchembed.runner.foresee import Foreseen
 from batchembed.runner.survey import Surveyed
 
 _NOT_ENDED = Reason(
@@ -36,10 +35,12 @@ def ended(found: Surveyed, carried: Carried) -> VideoOutcome:
     outcome = Outcome.COMMITTED if staged else outcome_of(entry)
     wanted = found.video.embedding_option
     rows = () if entry is None or entry.staged is None else entry.staged.rows
-    if carried.pending is not None:
-        reasons: tuple[Reason, ...] = (carried.pending,)
-    else:
-        reasons = () if entry is None or entry.reason is None else (entry.reason,)
+    # Why it failed stands first, also where this run did not try it again.
+    told = (
+        None if entry is None or outcome is not Outcome.FAILED else entry.reason,
+        carried.pending,
+    )
+    reasons = tuple(reason for reason in told if reason is not None)
     return VideoOutcome(
         video=found.video,
         outcome=outcome,
@@ -61,14 +62,17 @@ def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Re
     return tuple(warning for warning in told if warning.code != failed)
 
 
-def left(video: Video, before: RowSpec | None, *, chosen: bool) -> VideoOutcome:
-    """A video that the run did not come to; `before` are its rows in the dataset."""
-    if chosen or before is None:
-        reason = _NOT_ENDED if chosen else _NOT_CHOSEN
-        return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(reason,))
-    return VideoOutcome(
-        video=video,
-        outcome=Outcome.COMMITTED,
-        job_key=before.job_key,
-        rows=before.published_rows,
+def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:
+    """A video that the run did not come to: as earlier runs left it, where that is known."""
+    found, video = foreseen.found, foreseen.video
+    if video.skip is not None:
+        return VideoOutcome(video=video, outcome=Outcome.SKIPPED)
+    if found is not None and found.job is None:
+        return rejected(found)
+    why = _NOT_ENDED if chosen else _NOT_CHOSEN
+    if found is None:
+        return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(why,))
+    known = foreseen.outcome
+    return ended(
+        found, Carried(entry=foreseen.entry, pending=why if known is Outcome.PENDING else None)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from batchembed.core.failures import is_retried
@@ -38,6 +38,7 @@ class Planner:
     now: float
     retry: str | None = None  #: which failed jobs are tried again, as `--retry` says
     limit: int | None = None  #: creates
+    named: Collection[JobKey] = ()  #: jobs of videos that this run is not asked for
     _seen: set[JobKey] = field(default_factory=set)
 
     def forecast(self, videos: Iterable[tuple[Video, Surveyed | None]]) -> Forecast:
@@ -61,7 +62,7 @@ class Planner:
 
     def _is_unnamed(self, entry: Entry) -> bool:
         """Whether a task is paid for, or may be, and no video asks for it any more."""
-        if entry.job_key in self._seen:
+        if entry.job_key in self._seen or entry.job_key in self.named:
             return False
         return isinstance(decide(entry, idempotent=self._idempotent), (Wait, Collect, LookUp))
 

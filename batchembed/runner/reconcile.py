@@ -19,7 +19,17 @@ from batchembed.api.pager import AsyncPager
 from batchembed.core.keys import url_content
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.problems import Reason
-from batchembed.core.reconcile import Ambiguous, Found, Listed, Listing, Unseen, gap_s, judge
+from batchembed.core.reconcile import (
+    MOST_ABSENCES,
+    Ambiguous,
+    Found,
+    Listed,
+    Listing,
+    Unseen,
+    gap_s,
+    judge,
+)
+from batchembed.core.segments import window
 from batchembed.core.states import Entry, State
 from batchembed.errors import ApiError, RateLimitError
 from batchembed.runner.book import Book
@@ -91,6 +101,7 @@ def listed(task: VideoEmbeddingTask) -> Listed:
         url_digest=_url_digest(url),
         video_clip_length=None if about is None else about.video_clip_length,
         video_embedding_scope=None if scope is None else tuple(scope),
+        duration_sec=None if about is None else about.duration,
     )
 
 
@@ -143,18 +154,19 @@ class Reconciler:
         entry, lasted_s = await self._doubt(entry)
         began = self.monotonic()
         proofs = 0
+        hidden: tuple[TaskId, ...] = ()
         while True:
             try:
                 at, listing = await self._listing()
                 has_listed()
             except NoListingError as error:
+                has_listed()
                 return await self._unlisted(entry, lasted_s, str(error))
             except RateLimitError as error:
                 return _unknown(f"the service's tasks can't be listed now: {error}")
-            found = judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed)
             age_s = lasted_s + at - began
-            match found:
-                case Found():
+            match judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed):
+                case Found() as found:
                     await self._adopt(entry, found)
                     return None
                 case Ambiguous(tasks=tasks):
@@ -162,25 +174,31 @@ class Reconciler:
                         f"tasks {', '.join(tasks)} may each be it",
                         hint="say which by `batchembed reconcile MANIFEST --adopt VIDEO=TASK`",
                     )
-                case Unseen(hidden=()) if listing.complete and age_s >= self.settle_s:
-                    proofs += 1
-                    if proofs == _PROOFS:
-                        await self._absent(entry)
-                        return None
-                case Unseen(hidden=hidden) if hidden and age_s >= _PATIENCE * self.settle_s:
-                    return _unknown(
-                        f"the service does not say what task {', '.join(hidden)} is, or names another "
-                        "model; it may be this",
-                        hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
-                        "--forget VIDEO",
-                    )
-                case Unseen(hidden=hidden) if hidden:
-                    proofs = 0
-                case _:
-                    pass
-            if self.settle_s - age_s > self.longest_wait_s:
-                return _unknown(f"it may still be listed in the next {self.settle_s - age_s:.0f} s")
+                case Unseen(hidden=hidden):
+                    proofs += listing.complete and not hidden and age_s >= self.settle_s
+            if proofs == _PROOFS:
+                return await self._absent(entry)
+            why = self._why_no_longer(listing, hidden, age_s)
+            if why is not None:
+                return why
             await self.wait(gap_s(self.settle_s))
+
+    def _why_no_longer(
+        self, listing: Listing, hidden: tuple[TaskId, ...], age_s: float
+    ) -> Reason | None:
+        """Why this run waits no longer for a task to be listed, if so."""
+        if age_s >= _PATIENCE * self.settle_s and hidden:
+            return _unknown(
+                f"the service does not say what task {', '.join(hidden)} is, or names another "
+                "model; it may be this",
+                hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
+                "--forget VIDEO",
+            )
+        if age_s >= _PATIENCE * self.settle_s and not listing.complete:
+            return _unknown("the listing brings fewer tasks than it says that it has")
+        if self.settle_s - age_s > self.longest_wait_s:
+            return _unknown(f"it may still be listed in the next {self.settle_s - age_s:.0f} s")
+        return None
 
     async def _doubt(self, entry: Entry) -> tuple[Entry, float]:
         """The entry as `unknown`, and how long it has been: the moment is written once."""
@@ -199,18 +217,16 @@ class Reconciler:
         return await asyncio.shield(self._next)
 
     async def _read(self) -> tuple[float, Listing]:
-        try:
-            async with self._turn:
+        async with self._turn:
+            try:
                 early_s = self._quiet_until - self.monotonic()
                 if early_s > 0:
                     await self.wait(early_s)
+            finally:
                 self._next = None  # who asks from here on needs one that begins later
-                began = self.monotonic()
-                listing = await self.read()
-                self._quiet_until = self.monotonic() + gap_s(self.settle_s)
-        except BaseException:
-            self._next = None
-            raise
+            began = self.monotonic()
+            listing = await self.read()
+            self._quiet_until = self.monotonic() + gap_s(self.settle_s)
         return began, listing
 
     async def _adopt(self, entry: Entry, found: Found) -> None:
@@ -222,6 +238,12 @@ class Reconciler:
                 message=f"the service also made {', '.join(found.others)} of the same upload",
             )
             warnings = (*warnings, paid)
+        intent = entry.intent
+        if intent is not None and intent.end_ms is None and task.duration_sec is not None:
+            # What is adopted of a URL must be of the whole of it.
+            whole = window(task.duration_sec, None, None)
+            intent = replace(intent, start_ms=whole.start_ms, end_ms=whole.end_ms)
+        entry = replace(entry, intent=intent)
         await self.adopt(entry, task.task_id, created_at=task.created_at, warnings=warnings)
 
     async def adopt(
@@ -250,15 +272,27 @@ class Reconciler:
         self.found(moved)
         return moved
 
-    async def _absent(self, entry: Entry) -> None:
-        """No task was made: the same create may be sent again."""
+    async def _absent(self, entry: Entry) -> Reason | None:
+        """No task was made: the same create may be sent again, a few times."""
+        if entry.absences == MOST_ABSENCES:
+            return _unknown(
+                f"{entry.absences + 1} creates got none, and no task is listed",
+                hint="ask the service; `batchembed reconcile MANIFEST --forget VIDEO` sends it again",
+            )
 
         def also(ledger: Ledger) -> None:
             ledger.withdraw(entry.job_key, entry.attempt)
 
-        planned = replace(entry, state=State.PLANNED, unknown_since=None, reason=None)
+        planned = replace(
+            entry,
+            state=State.PLANNED,
+            unknown_since=None,
+            reason=None,
+            absences=entry.absences + 1,
+        )
         await self.book.move(planned, old=State.UNKNOWN, also=also)
         self.absent(entry.job_key)
+        return None
 
     async def _unlisted(self, entry: Entry, lasted_s: float, said: str) -> Reason | None:
         """Where there is nothing to look into, the manifest says what to do."""

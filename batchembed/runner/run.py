@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import functools
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from batchembed.core.forecast import plan_line
-from batchembed.core.model import FileIdentity, Job, JobKey, Video
+from batchembed.core.model import FileIdentity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.plan import Collect, LookUp, Wait, decide
-from batchembed.core.run_report import Parked, RunReport
+from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
@@ -25,8 +26,12 @@ from batchembed.runner.outcomes import ended, left, rejected
 from batchembed.runner.planning import Planner
 from batchembed.runner.publication import Publication
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import StoppedError, unless_stopped
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
+
+#: How long a hosted service keeps results, by its documents.
+_KEPT_S = 7 * 86_400.0
 
 
 async def run(setting: Setting) -> RunReport:
@@ -48,6 +53,7 @@ class _Run:
         self._observer = open_.observer
         self._known = open_.known
         self._names = open_.names
+        self._write = open_.write
         manifest = setting.manifest
         self._surveyor = Surveyor(manifest, setting.profile, self._known, self._remember)
         self._publication = Publication(
@@ -65,6 +71,7 @@ class _Run:
         self._overtime = False
         self._published_any = False
         self._began = setting.clock()
+        self._foreseen: dict[VideoId, Foreseen] = {}
         self._book.moved = self._moved
 
     def _dataset_schema(self) -> DatasetSchema:
@@ -99,6 +106,7 @@ class _Run:
     async def run(self) -> RunReport:
         """Everything, and the report."""
         foreseen = await asyncio.to_thread(self._foresee)
+        self._foreseen = {each.video.video_id: each for each in foreseen}
         beside = [asyncio.create_task(self._publish_when_due())]
         if self._setting.max_runtime_s is not None:
             beside.append(asyncio.create_task(self._run_out(self._setting.max_runtime_s)))
@@ -136,7 +144,7 @@ class _Run:
         )
         return foreseen
 
-    def _plan_line(self, foreseen: Iterable[Foreseen]) -> str:
+    def _plan_line(self, foreseen: Collection[Foreseen]) -> str:
         setting, crew = self._setting, self._crew
         planner = Planner(
             manifest=setting.manifest,
@@ -147,6 +155,11 @@ class _Run:
             now=self._began,
             retry=setting.retry,
             limit=setting.limit,
+            named=frozenset(
+                each.found.job.job_key
+                for each in foreseen
+                if each.found is not None and each.found.job is not None
+            ),
         )
         chosen = [(each.video, each.found) for each in foreseen if self._is_chosen(each.video)]
         hosted = not crew.carrier.service.idempotent
@@ -165,39 +178,59 @@ class _Run:
     async def _bring_home(self) -> None:
         """Resume every job in flight; nothing is created before what is ready is collected."""
         try:
-            in_flight = [entry for entry in self._book.entries.values() if self._is_owed(entry)]
-            in_flight.sort(key=lambda entry: entry.submitted_at or 0.0)
-            processing = [
-                entry.task_id
-                for entry in in_flight
-                if entry.state is State.PROCESSING and entry.task_id is not None
-            ]
-            ready = {entry.job_key for entry in in_flight if entry.state is State.READY}
-            seen = await self._crew.desk.first_looks(processing)
-            ready |= {
-                entry.job_key
-                for entry in in_flight
-                if entry.task_id in seen and seen[entry.task_id].status == "ready"
-            }
-            for entry in in_flight:
-                self._resumed[entry.job_key] = asyncio.create_task(self._resume(entry.job_key))
-            await asyncio.gather(*(self._resumed[key] for key in ready))
+            in_flight = await self._find_again()
+            for key in in_flight:
+                self._resumed[key] = asyncio.create_task(self._resume(key))
+            await asyncio.gather(*(self._resumed[key] for key, ready in in_flight.items() if ready))
+        except StoppedError:
+            pass  # every job in flight stays where it is
         except BatchembedError as error:
             self._halt(error)
         finally:
             self._collected.set()
         await asyncio.gather(*self._resumed.values())
 
+    async def _find_again(self) -> dict[JobKey, bool]:
+        """The jobs in flight, oldest first, and whether there is something to collect.
+
+        Tasks that an earlier run called lost are looked at too, as long as the service keeps
+        results: an address or a key may have been wrong.
+        """
+        entries = [each for each in self._book.entries.values() if each.intent is not None]
+        entries.sort(key=lambda entry: entry.submitted_at or 0.0)
+        since = self._began - _KEPT_S
+        lost = [
+            entry
+            for entry in entries
+            if entry.state is State.LOST
+            and not self._crew.carrier.service.idempotent
+            and (entry.submitted_at or 0.0) > since
+        ]
+        asked = [entry for entry in entries if entry.state is State.PROCESSING] + lost
+        ids = [entry.task_id for entry in asked if entry.task_id is not None]
+        seen = await unless_stopped(self._setting.stop, self._crew.desk.first_looks(ids))
+        for entry in lost:
+            if entry.task_id in seen:
+                await self._book.move(
+                    replace(entry, state=State.PROCESSING, reason=None), old=State.LOST
+                )
+        ready = {task_id for task_id, told in seen.items() if told.status == "ready"}
+        now = (self._book[entry.job_key] for entry in entries)
+        return {
+            entry.job_key: entry.state is State.READY or entry.task_id in ready
+            for entry in now
+            if self._is_owed(entry)
+        }
+
     def _is_owed(self, entry: Entry) -> bool:
         """Whether a job can be carried on without its video: it is paid for, or may be."""
-        if entry.intent is None:
-            return False
         action = decide(entry, idempotent=self._crew.carrier.service.idempotent)
         return isinstance(action, (Wait, Collect, LookUp))
 
     async def _resume(self, key: JobKey) -> Carried:
         try:
-            return await self._crew.carrier.carry(key, None)
+            async with self._crew.gate.resumed():
+                return await self._crew.carrier.carry(key, None)
         except BatchembedError as error:
             self._halt(error)
             return Carried(entry=self._book.get(key))
@@ -313,13 +346,15 @@ class _Run:
         files = side_files(
             outcomes, (entry for key, entry in self._book.entries.items() if key in named)
         )
-        published = await asyncio.to_thread(
-            setting.dataset.publish,
-            listed,
-            kept,
-            schema=self._schema,
-            staging=setting.home.staging,
-            side_files=files,
+        published = await self._write(
+            functools.partial(
+                setting.dataset.publish,
+                listed,
+                kept,
+                schema=self._schema,
+                staging=setting.home.staging,
+                side_files=files,
+            )
         )
         await self._commit(staged, published.record.number)
         publication.before = {spec.video_id: spec for spec in setting.dataset.specs()}
@@ -337,17 +372,16 @@ class _Run:
         )
 
     def _left(self, video: Video) -> VideoOutcome:
-        """A video that this run did not come to, or was not asked for."""
-        before = self._publication.before.get(video.video_id)
-        return left(video, before, chosen=self._is_chosen(video))
+        """A video that this run did not come to, or was not asked for: what is known of it."""
+        return left(self._foreseen[video.video_id], chosen=self._is_chosen(video))
 
     # -- the report
 
-    def _parked(self) -> Parked | None:
-        if self._crew.gate.parked is not None:
-            return self._crew.gate.parked
+    def _why_early(self) -> str | None:
+        if self._halted is not None:
+            return str(self._halted)
         if self._overtime:
-            return Parked(why="the longest time for a run has passed", until=None)
+            return "the longest time for a run has passed: run again to go on"
         return None
 
     def _report(self, outcomes: tuple[VideoOutcome, ...]) -> RunReport:
@@ -374,11 +408,11 @@ class _Run:
             price_per_minute=manifest.budget.price_per_minute,
             currency=manifest.budget.currency,
             requests=self._observer.requests,
-            parked=self._parked(),
+            parked=crew.gate.parked,
             wall_s=round(setting.clock() - self._began, 3),
             videos=outcomes,
             warnings=(*setting.warnings, *self._orphans()),
-            halted=None if self._halted is None else str(self._halted),
+            halted=self._why_early(),
             exit_code=exit_code(
                 (video.outcome for video in outcomes),
                 accept_rejected=manifest.on_rejected == "accept",

@@ -40,4 +40,5 @@ class Setting:
     only: tuple[VideoId, ...] = ()  #: empty: every video
     limit: int | None = None  #: creates
     max_runtime_s: float | None = None
+    new_ledger: bool = False  #: begin one although the dataset has rows
     warnings: tuple[str, ...] = ()

@@ -29,6 +29,7 @@ from batchembed.errors import (
     AuthenticationError,
     BatchembedError,
     RateLimitError,
+    ServiceError,
     SubmissionUnknown,
     UsageLimitError,
     VideoChangedError,
@@ -87,11 +88,11 @@ class Submitter:
     stop: asyncio.Event
     limit: int | None  #: creates in this run
     created: Callable[[Entry], None]  #: told of each task
+    charges: dict[JobKey, Charge]  #: in doubt, or of videos of unknown length: they may change yet
     submitted: int = 0
     submitted_sec: float = 0.0
     _begun: int = 0
-    #: Of creates in doubt, and of videos of unknown length: they may change yet.
-    _charges: dict[JobKey, Charge] = field(default_factory=dict)
+    _own: set[JobKey] = field(default_factory=set)  #: jobs that this run meant to create
 
     async def submit(
         self, video_id: VideoId, job: Job, identity: FileIdentity | None, attempt: int
@@ -109,8 +110,8 @@ class Submitter:
             raise StoppedError
         if self.limit is not None and self._begun >= self.limit:
             return Reason(code="limit", message=f"this run creates {self.limit} tasks, no more")
+        self._begun += 1  # before any wait: those who queue have passed
         async with self.gate.sending(upload=isinstance(job.source, FileSource)):
-            self._begun += 1
             charge = await self.gate.admit(seconds_of(intent_of(job)))
             if isinstance(charge, Reason):
                 self._begun -= 1
@@ -133,11 +134,14 @@ class Submitter:
                 message=f"{identity.path} changed while it was read",
                 hint="run again once it is written",
             )
+        if isinstance(job.source, UrlSource) and not self.idempotent:
+            await self._learn_the_time()
         entry = await self._intend(video_id, job, attempt, charge)
+        self._own.add(job.job_key)
         try:
             task_id = await self._create(job, identity, entry)
         except SubmissionUnknown:
-            self._charges[job.job_key] = charge
+            self.charges[job.job_key] = charge
             await self._lost(job, identity, entry)
             if self.idempotent:
                 raise
@@ -164,7 +168,7 @@ class Submitter:
                 hint="run again once it can",
             )
         if charge.video_sec is None:
-            self._charges[job.job_key] = charge
+            self.charges[job.job_key] = charge
         self.submitted += 1
         self.submitted_sec += charge.video_sec or 0.0
         self.created(
@@ -175,25 +179,36 @@ class Submitter:
         )
         return None
 
+    async def _learn_the_time(self) -> None:
+        """A task of a URL is told from older ones by the service's clock alone."""
+        if self.server_now() is None:
+            with contextlib.suppress(ServiceError):  # then by ours
+                await self.client.list(page=1, page_limit=1)
+
     def learn(self, key: JobKey, video_sec: float) -> None:
         """Now it is known how long the video of a job is: that much is spent, and no more."""
-        charge = self._charges.pop(key, None)
+        charge = self.charges.pop(key, None)
         if charge is not None and charge.video_sec is None:
             self.gate.learn(charge, video_sec)
-            self.submitted_sec += video_sec
+            self.submitted_sec += video_sec if key in self._own else 0.0
 
     def withdraw(self, key: JobKey) -> None:
         """The create of a job, that was in doubt, made no task."""
-        charge = self._charges.pop(key, None)
+        charge = self.charges.pop(key, None)
         if charge is not None:
-            self._withdraw(charge)
+            self.gate.withdraw(charge)
+            self._begun -= key in self._own
 
     async def _intend(self, video_id: VideoId, job: Job, attempt: int, charge: Charge) -> Entry:
         """Bring the job to `submitting`, with its charge, in one transaction."""
         entry = await self.book.ensure(job.job_key)
         now = self.clock()
         planned = Entry(
-            job_key=job.job_key, state=State.PLANNED, attempt=attempt, losses=entry.losses
+            job_key=job.job_key,
+            state=State.PLANNED,
+            attempt=attempt,
+            losses=entry.losses,
+            absences=entry.absences,
         )
         intent = replace(intent_of(job), server_at=self.server_now())
         meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)

@@ -81,6 +81,10 @@ class Ledger(Protocol):
         """Every charge, the oldest first."""
         ...
 
+    def open_charges(self) -> dict[JobKey, Charge]:
+        """The last charge of each job whose create may still turn out to have cost another sum."""
+        ...
+
     def block(self) -> Block | None:
         """Until when the service takes no creates, where it said so."""
         ...

@@ -145,6 +145,7 @@ class SqliteLedger:
             "submitted_at": entry.submitted_at,
             "adopted": entry.adopted,
             "losses": entry.losses,
+            "absences": entry.absences,
             "updated_at": entry.updated_at,
             "old_state": old,
             "run_id": self._run_id,
@@ -187,6 +188,12 @@ class SqliteLedger:
         with self._reading():
             rows = self._db.execute(queries()["all_charges"])
             return tuple(Charge(at=at, video_sec=video_sec) for at, video_sec in rows)
+
+    def open_charges(self) -> dict[JobKey, Charge]:
+        """The last charge of each job whose create may still turn out to have cost another sum."""
+        with self._reading():
+            rows = self._db.execute(queries()["open_charges"])
+            return {JobKey(key): Charge(at=at, video_sec=sec) for key, at, sec in rows}
 
     def block(self) -> Block | None:
         """Until when the service takes no creates, where it said so."""
@@ -269,7 +276,7 @@ def _json(value: object) -> str | None:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     key, state, attempt, task_id, staged, commit, reason, warnings, *rest = row
-    intent, intended_at, unknown_since, submitted_at, adopted, losses, updated_at = rest
+    intent, intended_at, unknown_since, submitted_at, adopted, losses, absences, updated_at = rest
     return Entry(
         job_key=JobKey(key),
         state=State(state),
@@ -285,6 +292,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         submitted_at=submitted_at,
         adopted=bool(adopted),
         losses=losses,
+        absences=absences,
         updated_at=updated_at,
     )
 

@@ -9,7 +9,7 @@ import httpx
 
 from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.quota import Charge
-from batchembed.core.states import Entry, State, require_allowed
+from batchembed.core.states import IN_DOUBT, IN_FLIGHT, Entry, State, require_allowed
 from batchembed.store.ledger import Block, KnownFile, Ledger, LedgerMove
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class MemoryLedger:
         self._entries: dict[JobKey, Entry] = {}
         self._files: dict[str, KnownFile] = {}
         self._moves: list[tuple[JobKey, LedgerMove]] = []
-        self._charges: dict[tuple[JobKey, int], Charge] = {}
+        self._charges: dict[tuple[JobKey, int], dict[float, Charge]] = {}
         self._block: Block | None = None
         self._names: dict[tuple[VideoId, JobKey], float] = {}
 
@@ -128,18 +128,29 @@ class MemoryLedger:
         return frozenset(move.task_id for _, move in self._moves if move.task_id is not None)
 
     def charge(self, key: JobKey, attempt: int, charge: Charge) -> None:
-        self._charges[key, attempt] = charge
+        self._charges.setdefault((key, attempt), {})[charge.at] = charge
 
     def withdraw(self, key: JobKey, attempt: int) -> None:
-        self._charges.pop((key, attempt), None)
+        kept = self._charges.get((key, attempt))
+        if kept:
+            del kept[max(kept)]
 
     def settle(self, key: JobKey, attempt: int, video_sec: float) -> None:
-        charge = self._charges.get((key, attempt))
-        if charge is not None:
-            self._charges[key, attempt] = Charge(at=charge.at, video_sec=video_sec)
+        kept = self._charges.get((key, attempt))
+        if kept:
+            kept[max(kept)] = Charge(at=max(kept), video_sec=video_sec)
+
+    def open_charges(self) -> dict[JobKey, Charge]:
+        found: dict[JobKey, Charge] = {}
+        for key, entry in self._entries.items():
+            kept = self._charges.get((key, entry.attempt))
+            if kept and entry.state in IN_DOUBT | IN_FLIGHT:
+                found[key] = kept[max(kept)]
+        return found
 
     def charges(self) -> tuple[Charge, ...]:
-        return tuple(sorted(self._charges.values(), key=lambda charge: charge.at))
+        every = [charge for kept in self._charges.values() for charge in kept.values()]
+        return tuple(sorted(every, key=lambda charge: charge.at))
 
     def block(self) -> Block | None:
         return self._block

@@ -6,6 +6,7 @@ ALTER TABLE entries ADD COLUMN unknown_since REAL;
 UPDATE entries SET unknown_since = updated_at WHERE state = 'unknown';
 ALTER TABLE entries ADD COLUMN adopted INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entries ADD COLUMN losses INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entries ADD COLUMN absences INTEGER NOT NULL DEFAULT 0;
 
 CREATE TABLE moves (
     number INTEGER PRIMARY KEY,
@@ -26,7 +27,7 @@ CREATE TABLE charges (
     attempt INTEGER NOT NULL,
     at REAL NOT NULL,
     video_sec REAL,
-    PRIMARY KEY (job_key, attempt)
+    PRIMARY KEY (job_key, attempt, at)
 ) STRICT, WITHOUT ROWID;
 
 -- Which jobs a video has been, over all edits of the manifest.

@@ -1,7 +1,7 @@
 -- name: all_entries
 SELECT job_key, state, attempt, task_id, staged, commit_number, reason, warnings,
     intent, intended_at, unknown_since, submitted_at, adopted, losses,
-    updated_at
+    absences, updated_at
 FROM entries;
 
 -- name: add_entry
@@ -13,7 +13,7 @@ UPDATE entries
 SET state = :state, attempt = :attempt, task_id = :task_id, staged = :staged,
     commit_number = :commit_number, reason = :reason, warnings = :warnings, intent = :intent,
     intended_at = :intended_at, unknown_since = :unknown_since, submitted_at = :submitted_at,
-    adopted = :adopted, losses = :losses, updated_at = :updated_at
+    adopted = :adopted, losses = :losses, absences = :absences, updated_at = :updated_at
 WHERE job_key = :job_key AND state = :old_state AND attempt <= :attempt;
 
 -- name: keep_move
@@ -28,16 +28,24 @@ SELECT task_id FROM moves WHERE task_id IS NOT NULL UNION SELECT task_id FROM en
 
 -- name: charge
 INSERT INTO charges (job_key, attempt, at, video_sec) VALUES (:job_key, :attempt, :at, :video_sec)
-ON CONFLICT (job_key, attempt) DO UPDATE SET at = excluded.at, video_sec = excluded.video_sec;
+ON CONFLICT (job_key, attempt, at) DO UPDATE SET video_sec = excluded.video_sec;
 
 -- name: withdraw
-DELETE FROM charges WHERE job_key = :job_key AND attempt = :attempt;
+DELETE FROM charges WHERE job_key = :job_key AND attempt = :attempt
+    AND at = (SELECT max(at) FROM charges WHERE job_key = :job_key AND attempt = :attempt);
 
 -- name: settle
-UPDATE charges SET video_sec = :video_sec WHERE job_key = :job_key AND attempt = :attempt;
+UPDATE charges SET video_sec = :video_sec WHERE job_key = :job_key AND attempt = :attempt
+    AND at = (SELECT max(at) FROM charges WHERE job_key = :job_key AND attempt = :attempt);
 
 -- name: all_charges
 SELECT at, video_sec FROM charges ORDER BY at;
+
+-- name: open_charges
+SELECT entries.job_key, max(charges.at), charges.video_sec
+FROM entries JOIN charges ON charges.job_key = entries.job_key AND charges.attempt = entries.attempt
+WHERE entries.state IN ('submitting', 'unknown', 'processing', 'ready')
+GROUP BY entries.job_key;
 
 -- name: name_video
 INSERT INTO videos (video_id, job_key, source, at) VALUES (:video_id, :job_key, :source, :at)

@@ -116,12 +116,17 @@ def test_a_nameless_task_from_long_before_is_not_it() -> None:
     assert verdict(task(created_at=AT - 3_600)) == Unseen()
 
 
-def test_where_the_services_clock_was_not_known_any_task_may_be_it() -> None:
-    entry = in_doubt(replace(OF_A_FILE, server_at=None))
+def test_where_the_services_clock_was_not_known_ours_says_it_less_exactly() -> None:
+    entry = in_doubt(replace(OF_A_URL, server_at=None))
 
-    found = verdict(task(created_at=AT - 3_600), entry=entry)
+    assert verdict(a_url(created_at=AT - 300), entry=entry) == Found(
+        task=a_url(created_at=AT - 300)
+    )
+    assert verdict(a_url(created_at=AT - 3_600), entry=entry) == Unseen()
 
-    assert found == Unseen(hidden=(TaskId("t1"),))
+
+def test_a_task_from_a_minute_before_is_not_it_by_the_services_own_clock() -> None:
+    assert verdict(a_url(created_at=AT - 60), entry=in_doubt(OF_A_URL)) == Unseen()
 
 
 def a_url(number: int = 1, **parts: object) -> Listed:

@@ -611,6 +611,21 @@ def test_all_polls_wait_as_long_as_the_service_asks(listing: bool) -> None:
         assert max(later) - min(later) > 0.5  # they do not all go on at one moment
 
 
+def test_a_service_that_has_limited_polls_is_asked_at_the_pace_of_the_manifest() -> None:
+    def fault(_kind: str, number: int) -> Exception | None:
+        return RateLimitError(status_code=429, retry_after_s=3) if number == 1 else None
+
+    async def work() -> tuple[float, float]:
+        service = FakeTasks(fault=fault)
+        desk = a_desk(service)
+        tasks = created(service, desk, 40, takes_s=5)
+        before_s = desk.shared_s(5)
+        await waited(desk, tasks[:10])
+        return before_s, desk.shared_s(5)
+
+    assert run(work()) == (1, 5)
+
+
 def test_an_answer_that_was_under_way_does_not_take_a_pause_back() -> None:
     class Uneven(FakeTasks):
         """Limits one task's look at once, and answers another's later."""

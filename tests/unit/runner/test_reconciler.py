@@ -13,7 +13,7 @@ from batchembed.core.keys import upload_name
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
-from batchembed.core.reconcile import Listed, Listing
+from batchembed.core.reconcile import MOST_ABSENCES, Listed, Listing
 from batchembed.core.states import Entry, Intent, State
 from batchembed.errors import NotSentError, RateLimitError
 from batchembed.runner.book import Book
@@ -191,10 +191,45 @@ def test_a_clock_that_was_set_back_makes_no_doubt_old() -> None:
 
 
 def test_an_incomplete_listing_proves_nothing() -> None:
-    scene = Scene(complete=False, shows=lambda now: (listed(),) if now >= 60.0 else ())
+    scene = Scene(complete=False, shows=lambda now: (listed(),) if now >= 25.0 else ())
 
     assert scene.settle(scene.doubt()) == [None]
     assert scene.state() is State.PROCESSING
+
+
+def test_a_listing_that_stays_incomplete_is_not_waited_for_without_end() -> None:
+    scene = Scene(complete=False)
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert "fewer tasks" in unknown.message
+    assert scene.state() is State.UNKNOWN
+
+
+def test_a_create_that_never_makes_a_task_is_sent_again_a_few_times_only() -> None:
+    scene = Scene()
+    entry = scene.doubt()
+    for _ in range(MOST_ABSENCES):
+        assert scene.settle(entry) == [None]
+        planned = scene.calls.ledger.entries()[KEY]
+        meant = replace(planned, state=State.SUBMITTING)
+        scene.calls.ledger.move(meant, old=State.PLANNED)
+        entry = meant
+
+    (unknown,) = scene.settle(entry)
+
+    assert unknown is not None
+    assert "--forget" in (unknown.hint or "")
+    assert scene.state() is State.UNKNOWN
+
+
+def test_without_a_listing_no_other_create_is_held() -> None:
+    scene = Scene(error=NoListingError("404"), on_unknown="resubmit")
+
+    scene.settle(scene.doubt())
+
+    assert scene.released == 1
 
 
 def test_a_nameless_task_may_be_it_so_nothing_is_sent_again() -> None:
