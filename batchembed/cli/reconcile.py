@@ -23,6 +23,7 @@ from batchembed.report.text import printable
 from batchembed.runner.doubts import Settled, settle_doubts
 from batchembed.runner.listen import Silent
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import Stop
 from batchembed.store.home import make_home, state_home
 
 
@@ -88,7 +89,7 @@ def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Sett
         open_service=functools.partial(open_service, asked.manifest, home, key),
         listener=Silent(),
         clock=time.time,
-        stop=asyncio.Event(),
+        stop=Stop(),
     )
 
 

@@ -34,6 +34,7 @@ from batchembed.report.as_json import report_dict
 from batchembed.report.text import summary
 from batchembed.runner.listen import Listener
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import Stop
 from batchembed.store.home import make_home, state_home
 
 
@@ -123,7 +124,7 @@ def command(
         home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
         make_home(home)
 
-        def setting(listener: Listener, stop: asyncio.Event) -> Setting:
+        def setting(listener: Listener, stop: Stop) -> Setting:
             longest = asked.manifest.max_runtime_s if max_runtime_s is None else max_runtime_s
             return Setting(
                 manifest=asked.manifest,

@@ -20,6 +20,7 @@ from batchembed.errors import ExitCode, SignalledError
 from batchembed.runner.listen import Listener, Warned
 from batchembed.runner.run import run
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import Stop
 
 
 def new_run_id(now: float) -> str:
@@ -59,20 +60,20 @@ def _engine(manifest: Manifest) -> dict[str, str]:
     return {"base_url": manifest.engine.base_url or ""}
 
 
-async def drained(make: Callable[[asyncio.Event], Setting], listener: Listener) -> RunReport:
+async def drained(make: Callable[[Stop], Setting], listener: Listener) -> RunReport:
     """Run the setting that `make` gives for an event; SIGINT and SIGTERM set it, and are told.
 
     Raises:
         SignalledError: a second signal ended the run at once.
     """
-    stop = asyncio.Event()
+    stop = Stop()
     with _draining(stop, listener) as signals:
         report = await run(make(stop))
     return replace(report, exit_code=ExitCode(128 + signals[0])) if signals else report
 
 
 @contextlib.contextmanager
-def _draining(stop: asyncio.Event, listener: Listener) -> Iterator[list[int]]:
+def _draining(stop: Stop, listener: Listener) -> Iterator[list[int]]:
     """SIGINT and SIGTERM drain the run; a second one ends it at once."""
     loop = asyncio.get_running_loop()
     running = asyncio.current_task()

@@ -35,7 +35,7 @@ from batchembed.runner.book import Book
 from batchembed.runner.collect import Collector
 from batchembed.runner.desk import Noticed, StatusDesk
 from batchembed.runner.reconcile import Reconciler
-from batchembed.runner.stopping import StoppedError, unless_stopped
+from batchembed.runner.stopping import Stop, StoppedError, unless_stopped
 from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
 
 #: What a service says of a task that it does not have: the documents name no status for it.
@@ -82,7 +82,7 @@ class Carrier:
     expectation: Expectation
     polling: Polling
     clock: Callable[[], float]
-    stop: asyncio.Event
+    stop: Stop
     sleep: Sleep
     longest_wait_s: float  #: that is waited in a run
     retry: str | None  #: which failed jobs are tried again, as `--retry` says

@@ -15,6 +15,7 @@ from batchembed.core.model import Manifest, Profile, VideoId
 from batchembed.dataset.publish import Dataset
 from batchembed.runner.carry import Service
 from batchembed.runner.listen import Listener
+from batchembed.runner.stopping import Stop
 from batchembed.store.home import Home
 
 #: Opens the service; every request and every answer is told to the observer.
@@ -33,7 +34,7 @@ class Setting:
     open_service: ServiceOpener
     listener: Listener
     clock: Callable[[], float]  #: seconds since 1970
-    stop: asyncio.Event  #: set: drain, and end
+    stop: Stop  #: set: drain, and end
     sleep: Sleep = asyncio.sleep
     monotonic: Callable[[], float] = time.monotonic
     retry: str | None = None  #: `failed`, or `failed:` and a class

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import Awaitable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -13,20 +14,45 @@ class StoppedError(Exception):
     """The run is draining: this job is left where it is."""
 
 
-async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T:
+class Stop(asyncio.Event):
+    """Set: the run drains. Whoever waits `unless_stopped` is ended by it, without a task for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._waits: set[asyncio.Timeout] = set()
+
+    def set(self) -> None:
+        """Drain."""
+        super().set()
+        for wait in self._waits:
+            wait.reschedule(0.0)  # a moment long past: it ends at once
+
+    @contextlib.contextmanager
+    def ending(self, wait: asyncio.Timeout) -> Iterator[None]:
+        """End `wait` when the run drains."""
+        self._waits.add(wait)
+        try:
+            yield
+        finally:
+            self._waits.discard(wait)
+
+
+async def unless_stopped(stop: Stop, work: Awaitable[T]) -> T:
     """The work's result.
 
     Raises:
         StoppedError: the run was told to drain first; the work is cancelled.
     """
-    working = asyncio.ensure_future(work)
-    stopping = asyncio.ensure_future(stop.wait())
+    if stop.is_set():
+        if asyncio.iscoroutine(work):
+            work.close()
+        raise StoppedError
+    wait = asyncio.timeout(None)
     try:
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise StoppedError
-        return working.result()
-    finally:
-        for future in (working, stopping):
-            future.cancel()
-        await asyncio.gather(working, stopping, return_exceptions=True)
+        async with wait:
+            with stop.ending(wait):
+                return await work
+    except TimeoutError:
+        if not wait.expired():
+            raise  # the work's own
+        raise StoppedError from None

@@ -49,6 +49,8 @@ from batchembed.runner.observe import Observer
 from batchembed.runner.opening import Opened
 from batchembed.runner.run import _Run
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import Stop
+from batchembed.runner.stopping import Stop
 from batchembed.runner.writing import Writing
 from batchembed.store.home import Home
 from batchembed.store.ledger import KnownFile
@@ -144,7 +146,7 @@ class Bench:
             once: at the first moment at which this is so, that happens.
             retry: as `--retry` says.
         """
-        stop = asyncio.Event()
+        stop = Stop()
         running: list[asyncio.Task[Any]] = []
 
         def act(event: Event) -> Callable[[], None]:
@@ -187,7 +189,7 @@ class Bench:
         finally:
             calls.ledger.close()
 
-    async def _run(self, calls: FileCalls, stop: asyncio.Event, retry: str | None) -> RunReport:
+    async def _run(self, calls: FileCalls, stop: Stop, retry: str | None) -> RunReport:
         ledger, world = calls.ledger, self.world
         book = Book(calls, ledger.entries(), ledger.task_ids(), clock=world.clock)
         dataset = cast("Dataset", self.dataset)

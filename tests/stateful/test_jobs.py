@@ -31,6 +31,10 @@ from tests.stateful.bench import SETTLE_S, Bench, Event, FileVideo, UrlVideo
 from tests.stateful.checks import problems
 from tests.stateful.service import KEPT_S, Fate
 
+#: A run that was killed has closed no file, as the end of its process would have.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 #: A long form: BATCHEMBED_STATEFUL_EXAMPLES=2000.
 EXAMPLES = int(os.environ.get("BATCHEMBED_STATEFUL_EXAMPLES", "40"))
 

@@ -25,6 +25,7 @@ from batchembed.runner.carry import Service
 from batchembed.runner.listen import Event
 from batchembed.runner.run import run
 from batchembed.runner.setting import Setting
+from batchembed.runner.stopping import Stop
 from batchembed.store.home import make_home, state_home
 from tests.support.engines import InstantPool, in_process
 
@@ -113,7 +114,7 @@ class Bench:
         heard = heard or Heard()
 
         async def once() -> RunReport:
-            stop = asyncio.Event()
+            stop = Stop()
             listener = Draining(heard=heard, stop_when=stop_when, stop=stop)
             return await run(
                 Setting(
