@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from batchembed.core.groups import GroupCutter
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
+from batchembed.dataset.publish import Dataset
 from batchembed.errors import (
     ExitCode,
     LockedError,
@@ -747,3 +750,43 @@ def test_a_run_ends_whose_last_video_fills_a_group(
 
     for _ in range(3):
         assert bench.run().exit_code is ExitCode.OK
+
+
+def test_the_locks_are_held_until_a_publish_has_ended_whoever_is_cancelled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(entries("a"))
+    publish, taken = Dataset.publish, []
+    running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    def find_the_run(_event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # told from a thread
+            loop = asyncio.get_running_loop()
+            running[:] = [(loop, task) for task in asyncio.all_tasks(loop) if is_the_run(task)]
+
+    def is_the_run(task: asyncio.Task[Any]) -> bool:
+        return getattr(task.get_coro(), "__name__", "") == "once"
+
+    def publish_slowly(dataset: Dataset, *args: Any, **kwargs: Any) -> Any:
+        loop, task = running[0]
+        loop.call_soon_threadsafe(task.cancel)
+        for thread in threading.enumerate():
+            if thread.name == "ledger":
+                thread.join(10)
+        for _ in range(30):  # the loop may still be on its way to the locks
+            threading.Event().wait(0.01)
+            with (
+                contextlib.suppress(LockedError),
+                run_lock(bench.output / "_batchembed" / "lock"),
+            ):
+                taken.append("while it writes")
+        return publish(dataset, *args, **kwargs)
+
+    monkeypatch.setattr(Dataset, "publish", publish_slowly)
+    with pytest.raises(asyncio.CancelledError):
+        bench.run(heard=Heard(then=find_the_run))
+    monkeypatch.undo()
+
+    assert running
+    assert not taken
+    assert bench.run().exit_code is ExitCode.OK
