@@ -18,7 +18,7 @@ from rich.text import Text
 from batchembed.cli.streams import silence
 from batchembed.core.outcome import Outcome
 from batchembed.core.redact import redacted
-from batchembed.core.states import State
+from batchembed.core.states import IN_DOUBT, IN_FLIGHT, State
 from batchembed.report.moments import length
 from batchembed.report.text import many, printable
 from batchembed.runner.listen import (
@@ -31,9 +31,6 @@ from batchembed.runner.listen import (
     Waiting,
     Warned,
 )
-
-#: States in which the service has, or may have, a task.
-_IN_FLIGHT = {State.SUBMITTING, State.UNKNOWN, State.PROCESSING, State.READY}
 
 
 @contextlib.contextmanager
@@ -162,7 +159,7 @@ class Terminal:
         states = Counter(self._states.values())
         told = [f"{outcome} {n}" for outcome, n in self._outcomes.items()]
         told += [f"{state} {n}" for state, n in states.items()]
-        in_flight = sum(states[state] for state in _IN_FLIGHT)
+        in_flight = sum(states[state] for state in IN_DOUBT | IN_FLIGHT)
         if in_flight:
             told.append(f"in flight {in_flight}")
         if self._record:

@@ -10,7 +10,7 @@ from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.outcome import Outcome
 from batchembed.core.plan import Collect, LookUp, Submit, Wait, decide
 from batchembed.core.problems import Reason
-from batchembed.core.states import Entry, State
+from batchembed.core.states import IN_DOUBT, IN_FLIGHT, Entry, State
 from batchembed.report.expiry import expires_at
 from batchembed.report.moments import rfc3339
 from batchembed.runner.foresee import Foreseen
@@ -65,13 +65,12 @@ def outcome_of(each: Foreseen) -> str:
 
 def is_in_flight(entry: Entry) -> bool:
     """Whether the service has a task of the job that is not collected, or may have."""
-    return entry.state in {State.SUBMITTING, State.UNKNOWN, State.PROCESSING, State.READY}
+    return entry.state in IN_DOUBT | IN_FLIGHT
 
 
 def is_in_doubt(entry: Entry | None, engine: str) -> bool:
     """Whether nobody knows if a task exists; the embedded engine is simply sent the create again."""
-    doubtful = {State.SUBMITTING, State.UNKNOWN}
-    return entry is not None and entry.state in doubtful and engine != EngineKind.LOCAL
+    return entry is not None and entry.state in IN_DOUBT and engine != EngineKind.LOCAL
 
 
 def moment(at: float | None) -> str | None:

@@ -56,6 +56,8 @@ MOVES: dict[State, frozenset[State]] = {
 IN_DOUBT = frozenset({State.SUBMITTING, State.UNKNOWN})
 #: The service has a task that is paid for, and not collected.
 IN_FLIGHT = frozenset({State.PROCESSING, State.READY})
+#: A hosted service deletes a task's results so many seconds after its creation, or later.
+KEPT_S = 7 * 86_400.0
 
 
 def require_allowed(old: State, new: State) -> None:

@@ -10,7 +10,7 @@ from batchembed.core.model import EngineKind
 from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.segments import window
-from batchembed.core.states import State
+from batchembed.core.states import IN_DOUBT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +57,10 @@ def doubted(report: RunReport) -> tuple[VideoOutcome, ...]:
     """The videos in doubt. The embedded engine's are not: the same create is simply sent again."""
     if report.engine == EngineKind.LOCAL:
         return ()
-    states = {State.SUBMITTING, State.UNKNOWN}
     return tuple(
-        video for video in report.videos if video.entry is not None and video.entry.state in states
+        video
+        for video in report.videos
+        if video.entry is not None and video.entry.state in IN_DOUBT
     )
 
 

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from batchembed.core.model import EngineKind
-from batchembed.core.states import Entry, State
+from batchembed.core.states import IN_DOUBT, IN_FLIGHT, KEPT_S, Entry
 
-#: The hosted service deletes a task's segments after seven days.
-KEPT_S = 7 * 86_400.0
 #: Less time than this is left: a person is warned.
 WARN_S = 2 * 86_400.0
-
-#: What is at the service alone.
-_ON_THE_SERVICE = {State.SUBMITTING, State.UNKNOWN, State.PROCESSING, State.READY}
 
 
 def expires_at(entry: Entry | None, engine: str) -> float | None:
@@ -22,7 +17,7 @@ def expires_at(entry: Entry | None, engine: str) -> float | None:
     None where nothing of the job is there alone. Counted from the task's creation, since nobody
     tells when it was ready: no later than it may happen.
     """
-    if engine != EngineKind.TWELVELABS or entry is None or entry.state not in _ON_THE_SERVICE:
+    if engine != EngineKind.TWELVELABS or entry is None or entry.state not in IN_DOUBT | IN_FLIGHT:
         return None
     created = entry.intended_at if entry.submitted_at is None else entry.submitted_at
     return None if created is None else created + KEPT_S

@@ -13,7 +13,7 @@ from batchembed.core.model import FileIdentity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.plan import Collect, LookUp, Wait, decide
 from batchembed.core.run_report import RunReport
-from batchembed.core.states import Entry, State
+from batchembed.core.states import KEPT_S, Entry, State
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
 from batchembed.runner.carry import Carried, Load
@@ -29,9 +29,6 @@ from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import StoppedError, unless_stopped
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
-
-#: How long a hosted service keeps results, by its documents.
-_KEPT_S = 7 * 86_400.0
 
 
 async def run(setting: Setting) -> RunReport:
@@ -198,7 +195,7 @@ class _Run:
         """
         entries = [each for each in self._book.entries.values() if each.intent is not None]
         entries.sort(key=lambda entry: entry.submitted_at or 0.0)
-        since = self._began - _KEPT_S
+        since = self._began - KEPT_S
         lost = [
             entry
             for entry in entries

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from batchembed.core.model import JobKey
-from batchembed.core.states import Entry, Staged, State
-from batchembed.report.expiry import KEPT_S, expires_at, nearest_expiry
+from batchembed.core.states import KEPT_S, Entry, Staged, State
+from batchembed.report.expiry import expires_at, nearest_expiry
 from batchembed.report.moments import come_back, length, minute, rfc3339
 from tests.unit.report.reports import BEGAN_AT, a_job
 
