@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchembed.core.model import VideoId
 from batchembed.dataset.files import Files
 from batchembed.dataset.identity import INCOMING
 from batchembed.dataset.parts import WrittenPart, is_there, write_parts
@@ -18,6 +19,7 @@ from batchembed.dataset.record import (
     Record,
     RowSpec,
     encode_record,
+    fingerprint,
     group_file,
     last_record,
     read_group,
@@ -25,6 +27,7 @@ from batchembed.dataset.record import (
 )
 from batchembed.dataset.schema import FORMAT, DatasetSchema
 from batchembed.dataset.sources import Index, RowSource, index, rows_of
+from batchembed.dataset.staging import StagedFiles
 from batchembed.dataset.sweep import clear_incoming, write_side_files
 from batchembed.errors import DatasetError
 
@@ -68,6 +71,27 @@ def read_current(root: Path) -> Current:
     )
 
 
+def fingerprints(
+    current: Current,
+    schema: DatasetSchema,
+    model_name: str,
+    groups: Sequence[tuple[RowSpec, ...]],
+) -> tuple[str, ...]:
+    """Of each group. Those that the record has already are taken from there: most stay."""
+    known: dict[VideoId, tuple[Group, tuple[RowSpec, ...]]] = {}
+    # With the schema, the types of metadata are the same, too: in Python, 1 is equal to True.
+    if current.record is not None and current.record.schema == schema:
+        known = {specs[0].video_id: (group, specs) for group, specs in current.groups}
+
+    def of(specs: tuple[RowSpec, ...]) -> str:
+        group, before = known.get(specs[0].video_id, (None, ()))
+        if group is not None and before == specs:
+            return group.fingerprint
+        return fingerprint(schema, model_name, specs)
+
+    return tuple(of(specs) for specs in groups)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What the next record is to hold."""
@@ -75,7 +99,7 @@ class Plan:
     groups: tuple[tuple[str, tuple[RowSpec, ...]], ...]  #: (fingerprint, videos)
     videos: tuple[RowSpec, ...]  #: all, also those without rows to publish
     schema: DatasetSchema
-    staging: Path
+    staging: StagedFiles
     side_files: Mapping[str, tuple[str, bytes]]  #: (sha256, content), by name
 
 
@@ -100,9 +124,11 @@ class Committer:
             stack.callback(self._give_up)
             for folder in ("groups", INCOMING):
                 self.files.make_folder(self.root / META / folder)
-            with RowSource(self.root, plan.staging, current.groups) as source:
+            there = [group for group, _ in current.groups]
+            with RowSource(self.root, plan.staging, there, current.index) as source:
                 groups, written = self._write(plan, current, source)
-                self._keep_unshown(plan, source)
+                shown = index(specs for _, specs in plan.groups)
+                self._keep_unshown(plan, shown, source)
             self._rename(written)
             self._write_group_files(plan, current)
             write_side_files(self.root, plan.side_files, self.files)
@@ -116,7 +142,7 @@ class Committer:
             record=record,
             specs=tuple(spec for specs in listed for spec in specs),
             groups=tuple(zip(groups, listed, strict=True)),
-            index=index(listed),
+            index=shown,
             missing=(),
         )
         return made, record
@@ -141,7 +167,7 @@ class Committer:
             if group is None:
                 parts = write_parts(
                     specs,
-                    source.rows,
+                    source,
                     schema=plan.schema,
                     model_name=self.model_name,
                     temporary=self.root / META / INCOMING / f"group-{number}",
@@ -158,9 +184,8 @@ class Committer:
             groups.append(group)
         return tuple(groups), tuple(written)
 
-    def _keep_unshown(self, plan: Plan, source: RowSource) -> None:
+    def _keep_unshown(self, plan: Plan, shown: Index, source: RowSource) -> None:
         """Stage again what the new record would no longer show of the jobs that it names."""
-        shown = index(specs for _, specs in plan.groups)
         for spec in plan.videos:
             if not shown.get(rows_of(spec), {}).keys() >= spec.staged_options:
                 source.stage_again(spec, self.files)

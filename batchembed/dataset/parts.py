@@ -1,35 +1,49 @@
 """Writes the parts of one group: Parquet files whose bytes are a function of their rows.
 
-Memory is one row group for each open partition, however many rows there are. A part is written
-under a temporary name, brought to the disk, read back and checked before it gets the name that is
-made of its sha256.
+Memory is one row group, however many rows and partitions there are: the partitions are written one
+after the other. A part is written under a temporary name, brought to the disk, read back and
+checked before it gets the name that is made of its sha256.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Self, cast
+from typing import IO, Any, Protocol, Self, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from batchembed.core.partitions import folder_name, partition_problem
+from batchembed.core.problems import Reason, Scalar
+from batchembed.dataset.arrays import vectors_of
 from batchembed.dataset.files import Files, sha256_of
+from batchembed.dataset.part_reader import open_part, part_batches
 from batchembed.dataset.record import Part, RowSpec
-from batchembed.dataset.rows import having
+from batchembed.dataset.row_group import ROW_GROUP_ROWS, RowGroup
+from batchembed.dataset.rows import Kind
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.errors import DatasetError
 
-ROW_GROUP_ROWS = 8_192
-#: Of one group: each is an open file and up to a row group in memory.
-_MOST_PARTITIONS = 512
-
 Partition = tuple[tuple[str, str], ...]
+
+
+class Rows(Protocol):
+    """Where rows come from: those that are to be published."""
+
+    def kinds(self, spec: RowSpec) -> Sequence[Kind]:
+        """The kinds of rows that a video has, in order."""
+
+    def rows(self, spec: RowSpec, kind: Kind) -> pa.Table:
+        """The rows of one kind, sorted by start and end: times and vectors."""
+
+    def rest(self) -> None:
+        """Free what is in memory only because it may be asked for again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +55,8 @@ class WrittenPart:
 
 
 def write_parts(
-    specs: Iterable[RowSpec],
-    rows_of: Callable[[RowSpec], pa.Table],
+    specs: Sequence[RowSpec],
+    source: Rows,
     *,
     schema: DatasetSchema,
     model_name: str,
@@ -53,59 +67,55 @@ def write_parts(
 
     Args:
         specs: the group's videos, in order.
-        rows_of: the wanted rows of a video, sorted by option, scope, start and end.
+        source: their rows.
         schema: of the parts.
         model_name: of the dataset.
         temporary: how the temporary names begin; on the file system of the dataset.
         files: the file system.
 
     Raises:
-        DatasetError: a value can't be a partition, or what was written can't be read back.
+        DatasetError: a value can't be a partition, rows are not those that a video is to have, or
+            what was written can't be read back.
         OSError: a part can't be written.
     """
-    with contextlib.ExitStack() as stack:
-        writers: dict[Partition, _PartWriter] = {}
-        for spec in specs:
-            for partition, table in _by_partition(spec, rows_of(spec), schema, model_name):
-                if partition not in writers:
-                    if len(writers) == _MOST_PARTITIONS:
-                        raise DatasetError(
-                            f"a group of videos would have over {_MOST_PARTITIONS} partitions: "
-                            "choose other keys for output.partition_by"
-                        )
-                    path = temporary.with_name(f"{temporary.name}-{len(writers)}.tmp")
-                    writer = _PartWriter(path, partition, schema.columns, files)
-                    writers[partition] = stack.enter_context(writer)
-                writers[partition].add(table)
-        for writer in writers.values():
+    partitions: dict[Partition, list[tuple[RowSpec, Kind]]] = {}
+    for spec in specs:
+        for kind in source.kinds(spec):
+            partition = _partition(spec, kind, schema, model_name)
+            partitions.setdefault(partition, []).append((spec, kind))
+    group = RowGroup(schema, model_name)
+    written = []
+    for number, (partition, found) in enumerate(partitions.items()):
+        path = temporary.with_name(f"{temporary.name}-{number}.tmp")
+        with _PartWriter(path, partition, group, files) as writer:
+            for spec, kind in found:
+                writer.add(spec, kind, source.rows(spec, kind))
             writer.flush()
-    written = [writer.checked() for writer in writers.values()]
+        source.rest()
+        written.append(writer.checked())
+        # Its allocator would keep for itself what it no longer needs.
+        pa.default_memory_pool().release_unused()
+    rows, wanted = sum(each.part.rows for each in written), sum(s.published_rows for s in specs)
+    if rows != wanted:
+        raise DatasetError(
+            f"{rows} rows were found of {wanted} to publish, from video {specs[0].video_id} "
+            f"to {specs[-1].video_id}: nothing is published, please report this"
+        )
     return tuple(sorted(written, key=lambda each: each.part.path))
 
 
-def _by_partition(
-    spec: RowSpec, rows: pa.Table, schema: DatasetSchema, model_name: str
-) -> list[tuple[Partition, pa.Table]]:
-    """A video's rows as the dataset shows them, one table for each partition."""
-    kinds = sorted(
-        {*zip(_texts(rows, "embedding_option"), _texts(rows, "embedding_scope"), strict=True)}
-    )
-    tables: dict[Partition, list[pa.Table]] = {}
-    for option, scope in kinds:
-        chosen = having(having(rows, "embedding_option", [option]), "embedding_scope", [scope])
-        known = {"model_name": model_name, "embedding_option": option, "embedding_scope": scope}
-        partition = tuple((key, _value(spec, key, known)) for key in schema.partition_by)
-        tables.setdefault(partition, []).append(_columns_of(spec, chosen, schema, model_name))
-    return [(partition, pa.concat_tables(found)) for partition, found in tables.items()]
-
-
-def _texts(rows: pa.Table, name: str) -> list[str]:
-    return cast("list[str]", rows[name].to_pylist())
+def _partition(spec: RowSpec, kind: Kind, schema: DatasetSchema, model_name: str) -> Partition:
+    known = {
+        "model_name": model_name,
+        "embedding_option": kind[0],
+        "embedding_scope": kind[1],
+    }
+    return tuple((key, _value(spec, key, known)) for key in schema.partition_by)
 
 
 def _value(spec: RowSpec, key: str, known: dict[str, str]) -> str:
     value = known.get(key, spec.metadata.get(key, ""))
-    problem = partition_problem(key, value)
+    problem = _problem(key, value)
     if problem is not None or not isinstance(value, str):
         raise DatasetError(
             f"video {spec.video_id} can't be put into a partition by {key}: "
@@ -114,91 +124,50 @@ def _value(spec: RowSpec, key: str, known: dict[str, str]) -> str:
     return value
 
 
-def _columns_of(spec: RowSpec, rows: pa.Table, schema: DatasetSchema, model_name: str) -> pa.Table:
-    """The columns of a part, for rows of one option and scope of one video."""
-    given: dict[str, object] = {
-        "video_id": spec.video_id,
-        "source": spec.source,
-        "source_sha256": spec.source_sha256,
-        "job_key": spec.job_key,
-        "model_name": model_name,
-        "duration_sec": spec.duration_sec,
-        "width": spec.width,
-        "height": spec.height,
-    }
-    columns: list[Any] = []
-    for column in schema.columns:
-        if column.name == "segment_index":
-            columns.append(pa.array(np.arange(len(rows), dtype=np.int32)))
-        elif column.name in rows.column_names:
-            columns.append(rows[column.name].combine_chunks())
-        else:
-            value = given.get(column.name, spec.metadata.get(column.name))
-            columns.append(_repeated(spec, column, value, len(rows)))
-    return pa.table(columns, schema=schema.columns)
-
-
-def _repeated(spec: RowSpec, column: pa.Field[Any], value: object, rows: int) -> pa.Array[Any]:
-    if column.type == pa.float64() and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    try:
-        repeated: pa.Array[Any] = pa.repeat(pa.scalar(cast("Any", value), column.type), rows)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise DatasetError(
-            f"video {spec.video_id} has {column.name} {value!r}, and the dataset's column is "
-            f"{column.type}: name the video in the manifest with the new type, or drop it"
-        ) from error
-    return repeated
+@functools.lru_cache(maxsize=256, typed=True)
+def _problem(key: str, value: Scalar) -> Reason | None:
+    """Videos share a few values."""
+    return partition_problem(key, value)
 
 
 class _PartWriter(contextlib.AbstractContextManager["_PartWriter"]):
     """One part: rows in, row groups of 8,192 out."""
 
-    def __init__(self, path: Path, partition: Partition, columns: pa.Schema, files: Files) -> None:
+    def __init__(self, path: Path, partition: Partition, group: RowGroup, files: Files) -> None:
         self._path = path
         self._partition = partition
-        self._columns = columns
+        self._group = group
         self._files = files
-        self._waiting: list[pa.Table] = []
-        self._waiting_rows = 0
         self._rows = 0
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(self._files.create(self._path))
-            self._writer = stack.enter_context(_parquet_writer(file, self._columns))
+            self._writer = stack.enter_context(part_writer(file, self._group.columns))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
         self._stack.__exit__(*cast("Any", error))
 
-    def add(self, table: pa.Table) -> None:
-        """Take rows in; full row groups are written."""
-        self._waiting.append(table)
-        self._waiting_rows += len(table)
-        if self._waiting_rows >= ROW_GROUP_ROWS:
-            rows = pa.concat_tables(self._waiting)
-            full = len(rows) - len(rows) % ROW_GROUP_ROWS
-            for start in range(0, full, ROW_GROUP_ROWS):
-                self._write(rows.slice(start, ROW_GROUP_ROWS))
-            self._waiting = [rows.slice(full)]
-            self._waiting_rows = len(rows) - full
+    def add(self, spec: RowSpec, kind: Kind, rows: pa.Table) -> None:
+        """Take rows of one kind in; full row groups are written."""
+        first = 0
+        while first < len(rows):
+            first += self._group.take(spec, kind, rows, first)
+            if self._group.is_full:
+                self.flush()
 
     def flush(self) -> None:
-        """Write the rows of the last, shorter row group."""
-        if self._waiting_rows:
-            self._write(pa.concat_tables(self._waiting))
-        self._waiting, self._waiting_rows = [], 0
-
-    def _write(self, rows: pa.Table) -> None:
-        # One chunk: where the chunks end would show in the pages.
-        self._writer.write_table(rows.combine_chunks(), row_group_size=ROW_GROUP_ROWS)
-        self._rows += len(rows)
+        """Write the rows that wait, as a row group."""
+        if self._group.rows:
+            self._writer.write_table(self._group.table(), row_group_size=ROW_GROUP_ROWS)
+            self._rows += self._group.rows
+            self._group.clear()
 
     def checked(self) -> WrittenPart:
         """Read the closed file back."""
-        check_part(self._path, rows=self._rows, columns=self._columns)
+        check_part(self._path, rows=self._rows, columns=self._group.columns)
         sha256 = sha256_of(self._path)
         folders = [folder_name(key, value) for key, value in self._partition]
         part = Part(
@@ -211,7 +180,7 @@ class _PartWriter(contextlib.AbstractContextManager["_PartWriter"]):
         return WrittenPart(temporary=self._path, part=part)
 
 
-def _parquet_writer(file: object, columns: pa.Schema) -> pq.ParquetWriter:
+def part_writer(file: object, columns: pa.Schema) -> pq.ParquetWriter:
     return pq.ParquetWriter(
         cast("IO[bytes]", file),
         columns,
@@ -252,16 +221,15 @@ def check_part(path: Path, *, rows: int, columns: pa.Schema) -> None:
         DatasetError: it can't be read, or it is not what was written.
     """
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with open_part(path) as file:
             found = 0
             if not file.schema_arrow.equals(columns, check_metadata=True):
                 raise DatasetError(f"{path} has other columns than were written")
-            for number in range(file.num_row_groups):
-                group = file.read_row_group(number)
-                vectors = cast("Any", group["embedding"].combine_chunks()).flatten().to_numpy()
-                if not np.isfinite(vectors).all():
+            for batch in part_batches(file):
+                vectors = vectors_of(pa.chunked_array([batch.column("embedding")]))
+                if not all(np.isfinite(piece).all() for piece in vectors):
                     raise DatasetError(f"{path} has vectors that are not finite")
-                found += len(group)
+                found += len(batch)
     except (OSError, pa.ArrowException) as error:
         raise DatasetError(f"{path} can't be read back: {error}; check the disk") from error
     if found != rows:

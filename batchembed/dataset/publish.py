@@ -18,8 +18,8 @@ from pathlib import Path
 from batchembed.core.groups import layout
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
-from batchembed.dataset.commit import Committer, Current, Plan, read_current
-from batchembed.dataset.files import Files, sha256_of
+from batchembed.dataset.commit import Committer, Current, Plan, fingerprints, read_current
+from batchembed.dataset.files import Files
 from batchembed.dataset.identity import (
     DatasetFile,
     DatasetIdentity,
@@ -31,13 +31,11 @@ from batchembed.dataset.record import (
     META,
     Record,
     RowSpec,
-    fingerprint,
     read_object,
 )
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.sources import RowsMissingError, rows_of
-from batchembed.dataset.sources import staged_names as names_in
-from batchembed.dataset.staging import staged_name
+from batchembed.dataset.staging import StagedFiles, staged_name
 from batchembed.dataset.sweep import (
     is_right,
     place_side_files,
@@ -202,9 +200,10 @@ class Dataset:
             name: (hashlib.sha256(content).hexdigest(), content)
             for name, content in sorted(side_files.items())
         }
+        staged = StagedFiles(staging)
         with self._storage():
             record, lacking = self._current().record, bool(self._current().missing)
-            prints = [fingerprint(schema, self._about.model_name, specs) for specs in groups]
+            prints = fingerprints(self._current(), schema, self._about.model_name, groups)
             changed = record is None or lacking or not _is_same(record, schema, prints, sides)
             if record is None or changed:
                 record = self._commit(
@@ -212,7 +211,7 @@ class Dataset:
                         groups=tuple(zip(prints, groups, strict=True)),
                         videos=(*listed, *kept),
                         schema=schema,
-                        staging=staging,
+                        staging=staged,
                         side_files=sides,
                     )
                 )
@@ -220,7 +219,7 @@ class Dataset:
                 write_side_files(self.root, sides, self._files)
             place_side_files(self.root, record, self._files)
             sweep(self.root, record, self._files)
-            return Published(record=record, changed=changed, freed=self._free(staging))
+            return Published(record=record, changed=changed, freed=self._free(staged))
 
     def _current(self) -> Current:
         if self._known is None:
@@ -253,21 +252,21 @@ class Dataset:
             raise RowsMissingError(error.job_keys, missing) from error
         return committed
 
-    def _free(self, staging: Path) -> tuple[JobKey, ...]:
+    def _free(self, staging: StagedFiles) -> tuple[JobKey, ...]:
         """Remove the staged files of jobs all of whose rows the record has."""
-        staged = names_in(staging)
+        names = staging.names()
         whole = {
             rows_of(spec): None
             for spec in self.specs()
-            if staged_name(spec.job_key) in staged
+            if staged_name(spec.job_key) in names
             and self._current().index[rows_of(spec)].keys() >= spec.staged_options
         }
         freed = []
         for job_key, sha256 in whole:
-            path = staging / staged_name(job_key)
+            name = staged_name(job_key)
             # One of a later retrieval than the record's is not freed.
-            if sha256_of(path) == sha256:
-                self._files.remove(path)
+            if staging.is_right(name, sha256):
+                self._files.remove(staging.folder / name)
                 freed.append(job_key)
         return tuple(freed)
 

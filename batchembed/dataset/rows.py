@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batchembed.core.problems import Reason
+from batchembed.dataset.arrays import numbers, numbers_of, repeated, vectors_of
 from batchembed.dataset.schema import embedding_type
+
+#: `embedding_option` and `embedding_scope`.
+Kind = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,14 +39,13 @@ class CheckedRows:
     @property
     def end_sec(self) -> float:
         """The end of the last segment, in seconds of the source."""
-        last: float = pc.max(self.table["end_offset_sec"]).as_py()
-        return last
+        return float(numbers_of(self.table["end_offset_sec"]).max())
 
     @property
     def rows(self) -> tuple[tuple[str, int], ...]:
         """(embedding_option, rows), in order of option."""
         options = cast("list[str]", self.table["embedding_option"].to_pylist())
-        return tuple(sorted(Counter(options).items()))
+        return tuple((option, len(list(run))) for option, run in groupby(options))
 
 
 def rows_table(
@@ -62,23 +64,50 @@ def rows_table(
         ends: seconds, one a row.
         vectors: float32, (rows, dimension).
     """
-    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1), pa.float32())
+    once = [1] * len(options)
     columns: dict[str, pa.Array[Any]] = {
-        "embedding_option": pa.array(options, pa.string()),
-        "embedding_scope": pa.array(scopes, pa.string()),
-        "start_offset_sec": pa.array(starts, pa.float64()),
-        "end_offset_sec": pa.array(ends, pa.float64()),
-        "embedding": cast("Any", pa.FixedSizeListArray).from_arrays(
-            flat, type=embedding_type(vectors.shape[1])
-        ),
+        "embedding_option": repeated(options, once, pa.string()),
+        "embedding_scope": repeated(scopes, once, pa.string()),
+        "start_offset_sec": numbers(starts, pa.float64()),
+        "end_offset_sec": numbers(ends, pa.float64()),
+        "embedding": vector_array(vectors),
     }
     schema = pa.schema(
         [pa.field(name, each.type, nullable=False) for name, each in columns.items()]
     )
-    return pa.table(columns, schema=schema)
+    return pa.table(list(columns.values()), schema=schema)
 
 
-def having(table: pa.Table, column: str, values: Sequence[str]) -> pa.Table:
-    """The rows whose text in `column` is one of `values`, in the table's order."""
-    # A mask, not an expression: those run in threads, which need not keep the order.
-    return table.filter(pc.is_in(table[column], value_set=pa.array(values, pa.string())))
+def vector_array(vectors: NDArray[np.float32]) -> pa.Array[Any]:
+    """Vectors, (rows, dimension), as a column's values. They share their memory."""
+    array: pa.Array[Any] = cast("Any", pa.FixedSizeListArray).from_arrays(
+        numbers(vectors.reshape(-1), pa.float32()), type=embedding_type(vectors.shape[1])
+    )
+    return array
+
+
+def by_kind(table: pa.Table) -> Iterator[tuple[Kind, pa.Table]]:
+    """The rows of each option and scope, in order: slices of a table that is sorted by these."""
+    options = cast("list[str]", table["embedding_option"].to_pylist())
+    scopes = cast("list[str]", table["embedding_scope"].to_pylist())
+    first = 0
+    for kind, run in groupby(zip(options, scopes, strict=True)):
+        count = sum(1 for _ in run)
+        yield kind, table.slice(first, count)
+        first += count
+
+
+def as_staged(found: Iterable[tuple[Kind, pa.Table]]) -> pa.Table:
+    """The table of a staged file again, from the rows of each kind: the same bytes."""
+    kinds, tables = zip(*found, strict=True)
+    of_rows = [kind for kind, table in zip(kinds, tables, strict=True) for _ in range(len(table))]
+    rows = pa.concat_tables(
+        table.select(["start_offset_sec", "end_offset_sec", "embedding"]) for table in tables
+    )
+    return rows_table(
+        [option for option, _ in of_rows],
+        [scope for _, scope in of_rows],
+        numbers_of(rows["start_offset_sec"]),
+        numbers_of(rows["end_offset_sec"]),
+        np.concatenate(list(vectors_of(rows["embedding"]))),
+    )

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Self
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
 from batchembed.dataset.files import Files
-from batchembed.dataset.record import Group, Part, RowSpec
-from batchembed.dataset.rows import CheckedRows, having, rows_table
+from batchembed.dataset.part_reader import PartReader
+from batchembed.dataset.record import Group, RowSpec
+from batchembed.dataset.rows import CheckedRows, Kind, as_staged, by_kind
 from batchembed.dataset.staging import (
     StagedDamagedError,
-    read_staged,
+    StagedFiles,
     staged_name,
     write_staged,
 )
@@ -65,28 +63,25 @@ def index(groups: Iterable[Sequence[RowSpec]]) -> Index:
     return found
 
 
-def staged_names(staging: Path) -> frozenset[str]:
-    """The names in the staging folder."""
-    return frozenset(path.name for path in staging.iterdir()) if staging.is_dir() else frozenset()
-
-
 class RowSource(contextlib.AbstractContextManager["RowSource"]):
     """Reads rows, staged or published. Keeps the parts of one group open at a time."""
 
     def __init__(
         self,
         root: Path,
-        staging: Path,
-        groups: Sequence[tuple[Group, tuple[RowSpec, ...]]],
+        staging: StagedFiles,
+        groups: Sequence[Group],
+        published: Index,
     ) -> None:
         self._root = root
         self._staging = staging
-        self._staged = staged_names(staging)
+        self._staged = staging.names()
         self._groups = groups
-        self._index = index(specs for _, specs in groups)
+        self._index = published
         self._open = contextlib.ExitStack()
         self._open_group: int | None = None
-        self._parts: list[_PartReader] = []
+        self._parts: list[PartReader] = []
+        self._last: tuple[Rows, Mapping[Kind, pa.Table]] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -109,21 +104,33 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         if missing:
             raise RowsMissingError(missing)
 
-    def rows(self, spec: RowSpec) -> pa.Table:
-        """The rows of a video that are to be published, sorted by option, scope, start and end.
+    def kinds(self, spec: RowSpec) -> tuple[Kind, ...]:
+        """The kinds of rows of a video that are to be published, in order.
 
         Raises:
             RowsMissingError: they are not to be had.
             DatasetError: a part is damaged.
         """
-        if staged_name(spec.job_key) in self._staged:
-            staged = Staged(file=staged_name(spec.job_key), rows=spec.rows, sha256=spec.rows_sha256)
-            # A staged file may be damaged, or of a later retrieval than this record's rows.
-            with contextlib.suppress(StagedDamagedError):
-                return having(
-                    read_staged(self._staging, staged), "embedding_option", spec.published
-                )
-        return self._published(spec, spec.published)
+        staged = self._read_staged(spec)
+        if staged is None:
+            return self._published_kinds(spec, spec.published)
+        return tuple(kind for kind in staged if kind[0] in spec.published)
+
+    def rows(self, spec: RowSpec, kind: Kind) -> pa.Table:
+        """The rows of one of these kinds, sorted by start and end: times and vectors.
+
+        Raises:
+            RowsMissingError: they are not to be had.
+            DatasetError: a part is damaged.
+        """
+        staged = self._read_staged(spec)
+        return self._published(spec, kind) if staged is None else staged[kind]
+
+    def rest(self) -> None:
+        """Free the memory of what was read."""
+        self._last = None
+        for part in self._parts:
+            part.rest()
 
     def stage_again(self, spec: RowSpec, files: Files) -> None:
         """Write a job's published rows back to staging, where all of them are published.
@@ -136,116 +143,59 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         options = self._index.get(rows_of(spec), {}).keys()
         if staged_name(spec.job_key) in self._staged or not options >= spec.staged_options:
             return
-        table = self._published(spec, sorted(spec.staged_options))
+        kinds = self._published_kinds(spec, sorted(spec.staged_options))
+        tables = [self._published(spec, kind) for kind in kinds]
+        table = as_staged(zip(kinds, tables, strict=True))
         staged = write_staged(
-            CheckedRows(table=table, warnings=()), self._staging, spec.job_key, files=files
+            CheckedRows(table=table, warnings=()), self._staging.folder, spec.job_key, files=files
         )
         if staged.sha256 == spec.rows_sha256:
             self._staged |= {staged.file}
         else:
             # Another version of Arrow wrote it: under its old name it would pass for damaged.
-            files.remove(self._staging / staged.file)
+            files.remove(self._staging.folder / staged.file)
 
-    def _published(self, spec: RowSpec, options: Sequence[str]) -> pa.Table:
+    def _read_staged(self, spec: RowSpec) -> Mapping[Kind, pa.Table] | None:
+        """The rows of a video's job; None where they are not staged.
+
+        A staged file may be damaged, or of a later retrieval than this record's rows.
+        """
+        if self._last is not None and self._last[0] == rows_of(spec):
+            return self._last[1]
+        self._last = None
+        if staged_name(spec.job_key) in self._staged:
+            staged = Staged(file=staged_name(spec.job_key), rows=spec.rows, sha256=spec.rows_sha256)
+            with contextlib.suppress(StagedDamagedError):
+                self._last = rows_of(spec), dict(by_kind(self._staging.read(staged)))
+                return self._last[1]
+        return None
+
+    def _published_kinds(self, spec: RowSpec, options: Sequence[str]) -> tuple[Kind, ...]:
         where = self._index.get(rows_of(spec), {})
         if not where.keys() >= set(options):
             raise RowsMissingError([spec.job_key])
-        wanted: dict[tuple[int, VideoId], list[str]] = {}
-        for option in options:
-            wanted.setdefault(where[option], []).append(option)
-        found = [
-            having(table, "embedding_option", chosen)
-            for (number, video_id), chosen in sorted(wanted.items())
-            for table in self._video(number, video_id)
-        ]
-        return _sorted(pa.concat_tables(found))
+        return tuple(
+            sorted(
+                kind
+                for option in options
+                for part in self._parts_of(where[option][0])
+                for kind in part.kinds(where[option][1])
+                if kind[0] == option
+            )
+        )
 
-    def _video(self, number: int, video_id: VideoId) -> Iterable[pa.Table]:
+    def _published(self, spec: RowSpec, kind: Kind) -> pa.Table:
+        where = self._index.get(rows_of(spec), {}).get(kind[0])
+        if where is not None:
+            for part in self._parts_of(where[0]):
+                if kind in part.kinds(where[1]):
+                    return part.rows(where[1], kind)
+        raise RowsMissingError([spec.job_key])
+
+    def _parts_of(self, number: int) -> Sequence[PartReader]:
         if self._open_group != number:
             self._open.close()
-            parts = self._groups[number][0].parts
-            self._parts = [self._open.enter_context(_PartReader(self._root, p)) for p in parts]
+            parts = self._groups[number].parts
+            self._parts = [self._open.enter_context(PartReader(self._root, p)) for p in parts]
             self._open_group = number
-        return [part.rows(video_id) for part in self._parts]
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    """The rows as they were staged: sorted, in one chunk, as the same bytes."""
-    keys = ("embedding_option", "embedding_scope", "start_offset_sec", "end_offset_sec")
-    table = table.sort_by([(key, "ascending") for key in keys]).combine_chunks()
-    vectors = cast("Any", table["embedding"].combine_chunks())
-    return rows_table(
-        cast("list[str]", table["embedding_option"].to_pylist()),
-        cast("list[str]", table["embedding_scope"].to_pylist()),
-        np.asarray(table["start_offset_sec"]),
-        np.asarray(table["end_offset_sec"]),
-        vectors.flatten().to_numpy().reshape(len(table), -1),
-    )
-
-
-class _PartReader(contextlib.AbstractContextManager["_PartReader"]):
-    """Reads the rows of one video after the other from a part, one row group in memory."""
-
-    def __init__(self, root: Path, part: Part) -> None:
-        self._path = root / part.path
-        self._partition = dict(part.partition)
-        self._group: tuple[int, pa.Table] | None = None
-
-    def __enter__(self) -> Self:
-        with self._told():
-            self._file = pq.ParquetFile(self._path, page_checksum_verification=True)
-            ids = cast("list[str]", self._file.read(["video_id"])["video_id"].to_pylist())
-        self._ranges: dict[str, tuple[int, int]] = {}
-        first = 0
-        for video_id, run in groupby(ids):
-            count = sum(1 for _ in run)
-            self._ranges[video_id] = (first, first + count)
-            first += count
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._file.close()
-
-    @contextlib.contextmanager
-    def _told(self) -> Any:  # noqa: ANN401  a generator for contextlib
-        try:
-            yield
-        except (OSError, pa.ArrowException) as error:
-            raise DatasetError(
-                f"{self._path} can't be read: {error}; restore it from a backup"
-            ) from error
-
-    def rows(self, video_id: VideoId) -> pa.Table:
-        """The video's rows here, as columns of a staged file."""
-        begin, end = self._ranges.get(video_id, (0, 0))
-        tables, first = [], 0
-        for number in range(self._file.num_row_groups):
-            last = first + self._file.metadata.row_group(number).num_rows
-            if first < end and begin < last:
-                group = self._row_group(number)
-                tables.append(
-                    group.slice(max(begin - first, 0), min(end, last) - max(begin, first))
-                )
-            first = last
-        return pa.concat_tables(tables) if tables else self._row_group(0).slice(0, 0)
-
-    def _row_group(self, number: int) -> pa.Table:
-        if self._group is None or self._group[0] != number:
-            with self._told():
-                self._group = (number, self._as_staged(self._file.read_row_group(number)))
-        return self._group[1]
-
-    def _as_staged(self, rows: pa.Table) -> pa.Table:
-        def column(name: str) -> Any:  # noqa: ANN401  Arrow's stubs tell array types apart
-            if name in self._partition:
-                return pa.repeat(pa.scalar(self._partition[name]), len(rows))
-            return rows[name]
-
-        names = (
-            "embedding_option",
-            "embedding_scope",
-            "start_offset_sec",
-            "end_offset_sec",
-            "embedding",
-        )
-        return pa.table({name: column(name) for name in names})
+        return self._parts

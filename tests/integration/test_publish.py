@@ -289,6 +289,17 @@ def test_a_damaged_staged_file_counts_as_missing_where_its_rows_are_not_publishe
     assert dataset.has_rows(spec.job_key, staged_of(spec), options=("audio",), staging=staging)
 
 
+def test_rows_that_are_fewer_than_they_are_said_to_be_are_never_published(
+    root: Path, staging: Path
+) -> None:
+    spec = dataclasses.replace(stage(staging, "a"), rows=(("audio", 2), ("visual-text", 4)))
+    dataset = open_here(root)
+    with pytest.raises(DatasetError, match="5 rows were found of 6"):
+        publish(dataset, staging, [spec])
+    assert dataset.last() is None
+    assert list((root / "_batchembed" / "incoming").iterdir()) == []
+
+
 def test_rows_of_an_older_retrieval_are_read_from_the_parts(root: Path, staging: Path) -> None:
     old = stage(staging, "a")
     publish(open_here(root), staging, [old])

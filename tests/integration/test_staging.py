@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from batchembed.core.model import JobKey
-from batchembed.dataset.staging import StagedDamagedError, read_staged, write_staged
+from batchembed.dataset.files import Files
+from batchembed.dataset.staging import (
+    StagedDamagedError,
+    StagedFiles,
+    read_staged,
+    write_staged,
+)
 from batchembed.errors import StorageError
 from tests.support.dataset import BreakingFiles, checked_rows
 
@@ -70,3 +77,35 @@ def test_a_full_disk_leaves_the_staged_file_that_was_there(at: int, tmp_path: Pa
             files=BreakingFiles(at, crash=False),
         )
     assert read_staged(tmp_path, staged).num_rows == 2
+
+
+def test_a_disk_that_loses_some_of_it_is_found_out(tmp_path: Path) -> None:
+    class LosingFiles(Files):
+        def rename(self, old: Path, new: Path) -> None:
+            old.write_bytes(old.read_bytes()[:-1])
+            super().rename(old, new)
+
+    staged = write_staged(checked_rows("a", {"audio": 2}), tmp_path, KEY, files=LosingFiles())
+    with pytest.raises(StagedDamagedError, match="is damaged"):
+        read_staged(tmp_path, staged)
+
+
+def test_a_file_that_changed_since_it_was_read_is_not_taken_for_right(tmp_path: Path) -> None:
+    staged = write_staged(checked_rows("a", {"audio": 2}), tmp_path, KEY)
+    files = StagedFiles(tmp_path)
+    path = tmp_path / staged.file
+    found = path.stat()
+    assert files.read(staged).num_rows == 2
+    assert files.is_right(staged.file, staged.sha256)
+    assert not files.is_right(staged.file, "0" * 64)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert not files.is_right(staged.file, staged.sha256)
+    with pytest.raises(StagedDamagedError, match="is damaged"):
+        files.read(staged)
+
+
+def test_a_staging_folder_that_is_not_there_has_no_files(tmp_path: Path) -> None:
+    assert StagedFiles(tmp_path / "none").names() == frozenset()
