@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
+
 from batchembed.cli.options import Read
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
@@ -66,6 +68,8 @@ async def drained(make: Callable[[Stop], Setting], listener: Listener) -> RunRep
     Raises:
         SignalledError: a second signal ended the run at once.
     """
+    # Arrow's own pool keeps what was freed; a run's peak is some 16 MB higher with it.
+    pa.set_memory_pool(pa.system_memory_pool())
     stop = Stop()
     with _draining(stop, listener) as signals:
         report = await run(make(stop))
