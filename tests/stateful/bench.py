@@ -50,7 +50,6 @@ from batchembed.runner.opening import Opened
 from batchembed.runner.run import _Run
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import Stop
-from batchembed.runner.stopping import Stop
 from batchembed.runner.writing import Writing
 from batchembed.store.home import Home
 from batchembed.store.ledger import KnownFile

@@ -55,11 +55,15 @@ def _charges(bench: Bench, entries: dict[JobKey, Entry]) -> Iterator[str]:
     tasks = bench.rows("SELECT DISTINCT job_key, attempt FROM moves WHERE task_id IS NOT NULL")
     had = {(JobKey(key), attempt) for key, attempt in tasks}
     made = {task.key for task in bench.service.tasks}
+    now = bench.world.monotonic()
+    kept = {task.key for task in bench.service.tasks if task.has(now)}
     for entry in entries.values():
         for attempt in range(1, entry.attempt + 1):
             name = (entry.job_key, attempt)
-            paid = idempotency_key(bench.dataset.dataset_id, entry.job_key, attempt) in made
-            if paid and name not in charged:
+            sent = idempotency_key(bench.dataset.dataset_id, entry.job_key, attempt)
+            paid = sent in made
+            # Of a create in doubt whose task the service has lost, nobody can know.
+            if sent in kept and name not in charged:
                 yield f"attempt {attempt} of {entry.job_key} made a task and is not charged"
             doubtful = attempt == entry.attempt and entry.state in IN_DOUBT
             if name in charged and not (paid or doubtful or name in had):
