@@ -160,7 +160,7 @@ class Carrier:
     async def _submit(self, load: Load, attempt: int) -> Reason | None:
         intent = intent_of(load.job)
         async with self._alone(intent):
-            if self._is_twin_in_doubt(load.job.job_key, intent):
+            if not self.service.idempotent and self._is_twin_in_doubt(load.job.job_key, intent):
                 return Reason(
                     code="submission_unknown",
                     message="another create of the same URL got no answer; they can't be told apart",

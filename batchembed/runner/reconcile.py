@@ -30,7 +30,7 @@ from batchembed.core.reconcile import (
     judge,
 )
 from batchembed.core.segments import window
-from batchembed.core.states import Entry, State
+from batchembed.core.states import KEPT_S, Entry, State
 from batchembed.errors import ApiError, RateLimitError
 from batchembed.runner.book import Book
 from batchembed.store.ledger import Ledger
@@ -274,6 +274,12 @@ class Reconciler:
 
     async def _absent(self, entry: Entry) -> Reason | None:
         """No task was made: the same create may be sent again, a few times."""
+        meant = self.clock() if entry.intended_at is None else entry.intended_at
+        if self.clock() - meant > KEPT_S:
+            return _unknown(
+                "it was sent more than seven days ago, and the service lists no older tasks",
+                hint="`batchembed reconcile MANIFEST --forget VIDEO` sends it again, and pays",
+            )
         if entry.absences == MOST_ABSENCES:
             return _unknown(
                 f"{entry.absences + 1} creates got none, and no task is listed",

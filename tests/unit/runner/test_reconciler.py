@@ -179,6 +179,18 @@ def test_a_doubt_of_an_earlier_run_need_not_wait_again() -> None:
     assert len(scene.listings) == 2
 
 
+def test_a_doubt_older_than_what_the_service_lists_is_left_to_a_person() -> None:
+    scene = Scene()
+    entry = scene.doubt()
+    scene.world.pass_(8 * 86_400.0)
+
+    (unknown,) = scene.settle(entry)
+
+    assert unknown is not None
+    assert "--forget" in (unknown.hint or "")
+    assert scene.state() is State.UNKNOWN
+
+
 def test_a_clock_that_was_set_back_makes_no_doubt_old() -> None:
     scene = Scene()
     entry = scene.doubt()
