@@ -341,7 +341,7 @@ def test_a_run_can_be_narrowed_to_some_videos_and_to_no_creates(
     assert {video["video_id"]: video["outcome"] for video in report["videos"]} == {
         "v/a.mp4": "pending",
         "v/b.mp4": "committed",
-        "v/short.mp4": "pending",
+        "v/short.mp4": "rejected",
     }
 
 
