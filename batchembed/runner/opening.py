@@ -50,6 +50,7 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
         ThreadPoolExecutor(_WRITERS, thread_name_prefix="writing") as writers,
     ):
         write = Writing(writers)
+        await write(setting.home.sweep)
         await write(setting.dataset.finish_interrupted)
         _require_ledger(setting)
         async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:

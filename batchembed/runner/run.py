@@ -322,11 +322,16 @@ class _Run:
                 async with asyncio.timeout(self._setting.manifest.output.publish_every_s):
                     await self._due.wait()
             self._due.clear()
-            try:
-                await asyncio.shield(self._publish())
-            except BatchembedError as error:
-                self._halt(error)
+            await asyncio.shield(self._publish_early())
+            if self._halted is not None:
                 return
+
+    async def _publish_early(self) -> None:
+        """Publish before the end. What fails in it ends the run, also where nobody waits any more."""
+        try:
+            await self._publish()
+        except BatchembedError as error:
+            self._halt(error)
 
     async def _publish(self) -> tuple[VideoOutcome, ...]:
         """Publish what there is; one at a time, also when the run ends in the middle of another."""

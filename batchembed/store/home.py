@@ -44,6 +44,18 @@ class Home:
     def runs(self) -> Path:
         return self.path / "runs"
 
+    def sweep(self) -> None:
+        """Remove reports that a run began to write and did not end. Its holder has the lock.
+
+        Raises:
+            StorageError: one can't be removed.
+        """
+        try:
+            for left in self.runs.glob(".*.tmp"):
+                left.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename} can't be removed: {error.strerror}") from error
+
 
 def state_home(manifest: str, state_dir: str | None, dataset_id: str) -> Home:
     """Where the state of a dataset is, whether or not it exists."""

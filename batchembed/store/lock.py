@@ -32,8 +32,11 @@ def run_lock(path: Path) -> Iterator[None]:
             raise LockedError(
                 f"another run holds this output{by} ({path}): wait for it, and run again"
             ) from error
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise StorageError(f"the lock {path} can't be written: {error.strerror}") from error
         yield
     finally:
         os.close(descriptor)
