@@ -127,16 +127,17 @@ def test_nothing_is_created_before_the_time_that_the_service_names(
         assert scene.problems(wanted=wanted_of_few) == []
 
 
-@pytest.mark.parametrize("on", ["create", "status"])
+@pytest.mark.parametrize(("on", "after"), [("create", 3), ("status", 0)])
 def test_a_service_that_comes_back_is_used_again_soon(
     many: list[Path],
     wanted_of_few: dict[str, bytes],
     launcher: Launcher,
     tmp_path: Path,
     on: Endpoint,
+    after: int,
 ) -> None:
-    """It answers some creates, or looks at tasks, and then no longer, nor gives listings."""
-    after, times = 3, 4
+    """After some creates, or from the first look at a task on, it is away, its listings too."""
+    times = 4
     away = ServerError(on=(on, "list"), after=after, times=times)
     with emulated(tmp_path / "service", rules=(*FORGETS, away)) as emulator:
         scene = set_scene(tmp_path / "scene", launcher, emulator, many[:_FEW], settle_s=SOON_S)
