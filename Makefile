@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-in-flight clean
 
 # The stamp is as new as the last install of what pyproject.toml asks for.
 $(VENV)/.installed: pyproject.toml
@@ -51,6 +51,11 @@ bench: $(VENV)/.installed-test configs/videos
 	$(BIN)/python -m benchmarks.answer
 	$(BIN)/python -m benchmarks.upload
 	$(BIN)/python -m benchmarks.serve
+	$(BIN)/python -m benchmarks.fleet
+
+# Many tasks in flight at once: some ten minutes.
+bench-in-flight: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.fleet --in-flight 1000 10000
 
 clean:
 	rm -rf $(VENV) dist configs/videos
