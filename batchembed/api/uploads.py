@@ -44,7 +44,7 @@ def callers_code() -> Iterator[None]:
     """Around code of the caller's: whatever it raises is not handled here, but carried out to it."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # any: a caller's callback may raise what it likes, and gets it back
         raise CallersError(error) from error
 
 

@@ -150,7 +150,7 @@ class JsonLog:
             raise
         except BrokenPipeError:
             raise
-        except Exception as error:
+        except Exception as error:  # only told here, with the run's id; it goes on to the boundary
             self.line(
                 "error",
                 "defect",

@@ -38,7 +38,10 @@ def test_the_last_of_many_words_is_told() -> None:
     assert kept_bytes > 500_000
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
+@pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="the limit on its words is set by prlimit, which Linux alone has",
+)
 def test_more_words_than_there_is_room_for_are_not_kept() -> None:
     endless = "import os, sys\nsys.stdin.read()\ntry:\n while True: os.write(2, b'x' * 65536)\n"
     said, kept_bytes = last_words(endless + "except OSError: sys.exit(3)")

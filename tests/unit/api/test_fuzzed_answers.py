@@ -188,7 +188,7 @@ def test_a_broken_answer_is_read_or_refused_by_an_error_of_ours() -> None:
                         ended[kind] += 1
                         continue
                     ended[f"{kind} refused"] += 1
-                except Exception as error:
+                except Exception as error:  # any is a failure: it says which answer to give again
                     raise AssertionError(f"answer {number} to {kind}") from error
 
     asyncio.run(ask_all())
