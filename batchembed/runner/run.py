@@ -11,13 +11,13 @@ from dataclasses import replace
 from batchembed.core.forecast import plan_line
 from batchembed.core.model import FileIdentity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
-from batchembed.core.plan import Collect, LookUp, Wait, decide
 from batchembed.core.run_report import RunReport
-from batchembed.core.states import KEPT_S, Entry, State
+from batchembed.core.states import Entry, State
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.in_flight import find_again
 from batchembed.runner.listen import Ended, Moved, Published, Started, Warned
 from batchembed.runner.listing import side_files
 from batchembed.runner.observe import take_request_id
@@ -26,7 +26,7 @@ from batchembed.runner.outcomes import ended, left, rejected
 from batchembed.runner.planning import Planner
 from batchembed.runner.publication import Publication
 from batchembed.runner.setting import Setting
-from batchembed.runner.stopping import StoppedError, unless_stopped
+from batchembed.runner.stopping import StoppedError
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
 
@@ -175,7 +175,7 @@ class _Run:
     async def _bring_home(self) -> None:
         """Resume every job in flight; nothing is created before what is ready is collected."""
         try:
-            in_flight = await self._find_again()
+            in_flight = await find_again(self._crew, stop=self._setting.stop, now=self._began)
             for key in in_flight:
                 self._resumed[key] = asyncio.create_task(self._resume(key))
             await asyncio.gather(*(self._resumed[key] for key, ready in in_flight.items() if ready))
@@ -186,43 +186,6 @@ class _Run:
         finally:
             self._collected.set()
         await asyncio.gather(*self._resumed.values())
-
-    async def _find_again(self) -> dict[JobKey, bool]:
-        """The jobs in flight, oldest first, and whether there is something to collect.
-
-        Tasks that an earlier run called lost are looked at too, as long as the service keeps
-        results: an address or a key may have been wrong.
-        """
-        entries = [each for each in self._book.entries.values() if each.intent is not None]
-        entries.sort(key=lambda entry: entry.submitted_at or 0.0)
-        since = self._began - KEPT_S
-        lost = [
-            entry
-            for entry in entries
-            if entry.state is State.LOST
-            and not self._crew.carrier.service.idempotent
-            and (entry.submitted_at or 0.0) > since
-        ]
-        asked = [entry for entry in entries if entry.state is State.PROCESSING] + lost
-        ids = [entry.task_id for entry in asked if entry.task_id is not None]
-        seen = await unless_stopped(self._setting.stop, self._crew.desk.first_looks(ids))
-        for entry in lost:
-            if entry.task_id in seen:
-                await self._book.move(
-                    replace(entry, state=State.PROCESSING, reason=None), old=State.LOST
-                )
-        ready = {task_id for task_id, told in seen.items() if told.status == "ready"}
-        now = (self._book[entry.job_key] for entry in entries)
-        return {
-            entry.job_key: entry.state is State.READY or entry.task_id in ready
-            for entry in now
-            if self._is_owed(entry)
-        }
-
-    def _is_owed(self, entry: Entry) -> bool:
-        """Whether a job can be carried on without its video: it is paid for, or may be."""
-        action = decide(entry, idempotent=self._crew.carrier.service.idempotent)
-        return isinstance(action, (Wait, Collect, LookUp))
 
     async def _resume(self, key: JobKey) -> Carried:
         try:
