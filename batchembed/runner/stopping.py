@@ -22,10 +22,10 @@ class Stop(asyncio.Event):
         self._waits: set[asyncio.Timeout] = set()
 
     def set(self) -> None:
-        """Drain."""
+        """Drain. Also where several ask for it: a wait that is already ending can't be told again."""
         super().set()
-        for wait in self._waits:
-            wait.reschedule(0.0)  # a moment long past: it ends at once
+        while self._waits:
+            self._waits.pop().reschedule(0.0)  # a moment long past: it ends at once
 
     @contextlib.contextmanager
     def ending(self, wait: asyncio.Timeout) -> Iterator[None]:

@@ -58,7 +58,7 @@ def test_a_full_disk_ends_the_run_and_once_there_is_room_it_is_gone_on_with(
         full = tmp_path / f"full{number}"
         with disk.filled(leaving_bytes=round(drawn.uniform(0.02, 0.9) * needed_bytes)):
             ended = scene.run(bent=Bent(full_to=str(full)))
-        assert ended.code == 74, ended
+        assert ended.code == 74, ended.err
         assert oracle.unreadable(scene.folder, scene.output) == []
         if full.exists():
             noticed += 1

@@ -34,6 +34,30 @@ def test_a_drain_ends_every_wait_and_what_waits_in_it() -> None:
     assert [type(each) for each in asyncio.run(scene())] == [StoppedError] * 4
 
 
+def test_a_drain_may_be_asked_for_again_while_what_waits_is_ending() -> None:
+    """Each job that meets the same full disk asks for it."""
+
+    async def slow_to_end(stop: Stop) -> None:
+        try:
+            await a_long_time()
+        finally:
+            stop.set()
+            await asyncio.sleep(0)
+
+    async def scene() -> list[object]:
+        stop = Stop()
+        waits = [
+            asyncio.create_task(unless_stopped(stop, slow_to_end(stop))) for _ in range(3)
+        ]
+        await asyncio.sleep(0)
+        stop.set()
+        await asyncio.sleep(0)
+        stop.set()
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    assert [type(each) for each in asyncio.run(scene())] == [StoppedError] * 3
+
+
 def test_nothing_begins_once_the_run_drains() -> None:
     began: list[int] = []
 
