@@ -25,7 +25,11 @@ _LOSSES = [Loss(how=how, when=when) for how in HOWS for when in ("before", "afte
 _MATRIX = [[loss] for loss in _LOSSES] if LONG else [_LOSSES]
 
 
-@pytest.mark.parametrize("losses", _MATRIX, ids=lambda losses: str(len(losses)))
+def _named(losses: list[Loss]) -> str:
+    return f"{losses[0].how}-{losses[0].when}" if len(losses) == 1 else "all"
+
+
+@pytest.mark.parametrize("losses", _MATRIX, ids=_named)
 def test_a_lost_answer_to_an_upload_costs_nothing(
     films: list[Path], launcher: Launcher, tmp_path: Path, losses: list[Loss]
 ) -> None:
@@ -37,7 +41,7 @@ def test_a_lost_answer_to_an_upload_costs_nothing(
         assert not emulator.losses
 
 
-@pytest.mark.parametrize("losses", _MATRIX, ids=lambda losses: str(len(losses)))
+@pytest.mark.parametrize("losses", _MATRIX, ids=_named)
 def test_a_lost_answer_to_a_url_costs_nothing(
     films: list[Path], launcher: Launcher, tmp_path: Path, losses: list[Loss]
 ) -> None:
