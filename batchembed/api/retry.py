@@ -147,15 +147,16 @@ class _Spent(tenacity.stop.stop_base):
 
 
 class _Attempts(tenacity.AsyncRetrying):
-    """Leaves no cycle of references: thousands at a time would keep the collector busy."""
+    """Keeps nothing of a decision once it is made: of ten thousand that wait, each has its own.
 
-    async def __call__(  # type: ignore[override]  # as tenacity's own
-        self, fn: Callable[..., Any], *args: object, **kwargs: object
-    ) -> Any:  # noqa: ANN401
+    What is left of it also holds this object, a cycle that would keep the collector busy.
+    """
+
+    async def iter(self, retry_state: tenacity.RetryCallState) -> Any:  # noqa: ANN401  # as tenacity
         try:
-            return await super().__call__(fn, *args, **kwargs)
+            return await super().iter(retry_state)
         finally:
-            self.iter_state.reset()  # what is left to do there holds this
+            self.iter_state.reset()
 
 
 def _retry_terms(

@@ -12,7 +12,7 @@ from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.core.model import JobKey, Profile, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.segments import Span
-from batchembed.core.states import Entry, Intent, State
+from batchembed.core.states import Entry, Intent, Staged, State
 from batchembed.dataset.rows import CheckedRows
 from batchembed.dataset.staging import BrokenAnswerError, check_rows, write_staged
 from batchembed.errors import StorageError
@@ -45,6 +45,15 @@ def whole_of(intent: Intent) -> Span | None:
     return Span(start_ms=intent.start_ms, end_ms=intent.end_ms)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Stored:
+    """What is known of an answer whose rows are staged."""
+
+    staged: Staged
+    warnings: tuple[Reason, ...]
+    end_sec: float  #: of the last segment
+
+
 @dataclass(kw_only=True)
 class Collector:
     """Collects what the service has; `collected_sec` counts the seconds of video in it."""
@@ -69,26 +78,35 @@ class Collector:
         """
         entry = self.book[key]
         async with self._turn:
-            checked = await self._checked(entry, task_id, intent)
-            if checked is None:
-                return None
-            staged = await self.write(functools.partial(write_staged, checked, self.staging, key))
+            stored = await self._stored(entry, task_id, intent)
+        if stored is None:
+            return None
         known = {warning.code for warning in entry.warnings}
-        warnings = (*entry.warnings, *(w for w in checked.warnings if w.code not in known))
+        warnings = (*entry.warnings, *(w for w in stored.warnings if w.code not in known))
         whole = whole_of(intent)
-        seconds = checked.end_sec if whole is None else (whole.end_ms - whole.start_ms) / 1000
+        seconds = stored.end_sec if whole is None else (whole.end_ms - whole.start_ms) / 1000
 
         def also(ledger: Ledger) -> None:
             if whole is None:  # now it is known how long the video is
                 ledger.settle(key, entry.attempt, seconds)
 
         await self.book.move(
-            replace(entry, state=State.STAGED, staged=staged, warnings=warnings),
+            replace(entry, state=State.STAGED, staged=stored.staged, warnings=warnings),
             old=State.READY,
             also=also,
         )
         self.collected_sec += seconds
         return seconds
+
+    async def _stored(self, entry: Entry, task_id: TaskId, intent: Intent) -> _Stored | None:
+        """The rows, on disk and no longer in memory; None where the answer stays broken."""
+        checked = await self._checked(entry, task_id, intent)
+        if checked is None:
+            return None
+        staged = await self.write(
+            functools.partial(write_staged, checked, self.staging, entry.job_key)
+        )
+        return _Stored(staged=staged, warnings=checked.warnings, end_sec=checked.end_sec)
 
     async def _checked(self, entry: Entry, task_id: TaskId, intent: Intent) -> CheckedRows | None:
         """The rows; None where the answer stays broken, and the job has failed."""

@@ -59,7 +59,7 @@ class _Run:
             entries=self._book.entries,
         )
         self._schema = self._dataset_schema()
-        self._jobs: dict[JobKey, asyncio.Task[Carried]] = {}
+        self._jobs: dict[JobKey, asyncio.Future[Carried]] = {}
         self._resumed: dict[JobKey, asyncio.Task[Carried]] = {}
         self._collected = asyncio.Event()  #: what was ready at the start is collected
         self._due = asyncio.Event()
@@ -114,7 +114,7 @@ class _Run:
                     if self._is_chosen(each.video):
                         group.create_task(self._guarded(each.video))
         finally:
-            left_over = (*beside, *self._jobs.values(), *self._resumed.values())
+            left_over = (*beside, *self._resumed.values())
             for task in left_over:
                 task.cancel()
             await asyncio.gather(*left_over, return_exceptions=True)
@@ -214,17 +214,23 @@ class _Run:
             self._end(video, found, rejected(found))
             return
         await self._collected.wait()
-        carried = await asyncio.shield(self._carrying(video, found.job, found.identity))
+        carried = await self._carried(video, found.job, found.identity)
         self._end(video, found, ended(found, carried))
 
-    def _carrying(
-        self, video: Video, job: Job, identity: FileIdentity | None
-    ) -> asyncio.Task[Carried]:
-        """The one task that carries a job, however many videos share it."""
-        if job.job_key not in self._jobs:
-            self._names[job.job_key] = video.video_id
-            self._jobs[job.job_key] = asyncio.create_task(self._carry(video, job, identity))
-        return self._jobs[job.job_key]
+    async def _carried(self, video: Video, job: Job, identity: FileIdentity | None) -> Carried:
+        """Carry a job, or wait for the video that does: a job is carried once, however many share it."""
+        key = job.job_key
+        if key in self._jobs:
+            return await asyncio.shield(self._jobs[key])
+        self._names[key] = video.video_id
+        shared: asyncio.Future[Carried] = asyncio.get_running_loop().create_future()
+        self._jobs[key] = shared
+        try:
+            carried = await self._carry(video, job, identity)
+            shared.set_result(carried)
+        finally:
+            shared.cancel()  # where it has no result, nobody is to wait for one
+        return carried
 
     async def _carry(self, video: Video, job: Job, identity: FileIdentity | None) -> Carried:
         key = job.job_key
