@@ -6,7 +6,6 @@ import asyncio
 import functools
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,6 +16,7 @@ from batchembed.cli.running import new_run_id, open_dataset
 from batchembed.cli.services import open_service, require_service
 from batchembed.core.model import TaskId, VideoId
 from batchembed.core.states import State
+from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
 from batchembed.errors import ExitCode, UsageError
 from batchembed.report.text import printable
@@ -63,7 +63,7 @@ def command(
     adopted = dict(map(_adoption, adopt))
     forgotten = frozenset(map(VideoId, forget))
     settled: tuple[Settled, ...] = ()
-    if Dataset.find(Path(asked.manifest.output.path)) is not None:
+    if Dataset.find(storage_at(asked.manifest.output.path)) is not None:
         settled = asyncio.run(
             settle_doubts(_setting(asked, env, state_dir), adopt=adopted, forget=forgotten)
         )

@@ -9,7 +9,6 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pyarrow as pa
 
@@ -17,6 +16,7 @@ from batchembed.cli.options import Read
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
+from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.errors import ExitCode, SignalledError
 from batchembed.runner.listen import Listener, Warned
@@ -43,8 +43,9 @@ def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
         dimension=asked.profile.dimension,
         engine=_engine(manifest),
     )
-    root = Path(manifest.output.path)
-    dataset = Dataset.open_or_create(root, identity=identity, new_id=lambda: secrets.token_hex(16))
+    dataset = Dataset.open_or_create(
+        storage_at(manifest.output.path), identity=identity, new_id=lambda: secrets.token_hex(16)
+    )
     differing = dataset.engine_differences
     if not differing:
         return dataset, ()

@@ -137,7 +137,7 @@ def _published(dataset: Dataset | None, video_id: str) -> tuple[RowSpec, tuple[P
     if dataset is None or record is None:
         return None
     for group in record.groups:
-        for spec in read_group(dataset.root, group):
+        for spec in read_group(dataset.storage, group):
             if spec.video_id == video_id:
                 parts = (part for part in group.parts if _holds(part, spec))
                 return spec, tuple(parts)

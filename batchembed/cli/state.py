@@ -10,6 +10,7 @@ from typing import TypeVar
 from batchembed.core.model import JobKey, Manifest, VideoId
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
+from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
 from batchembed.errors import StorageError
 from batchembed.store.home import state_home
@@ -57,7 +58,7 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
         StorageError: ledger or dataset can't be read.
     """
     try:
-        dataset = Dataset.find(Path(manifest.output.path))
+        dataset = Dataset.find(storage_at(manifest.output.path))
         if dataset is None:
             return Remembered()
         ledger = state_home(manifest.file, state_dir, dataset.dataset_id).ledger

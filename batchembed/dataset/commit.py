@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from batchembed.core.model import VideoId
-from batchembed.dataset.files import Files
-from batchembed.dataset.identity import INCOMING
-from batchembed.dataset.parts import WrittenPart, is_there, write_parts
+from batchembed.dataset.parts import WrittenPart, write_parts
 from batchembed.dataset.record import (
-    META,
     Group,
     Part,
     Record,
@@ -23,12 +20,13 @@ from batchembed.dataset.record import (
     group_file,
     last_record,
     read_group,
-    record_path,
+    record_key,
 )
 from batchembed.dataset.schema import FORMAT, DatasetSchema
 from batchembed.dataset.sources import Index, RowSource, index, rows_of
 from batchembed.dataset.staging import StagedFiles
-from batchembed.dataset.sweep import clear_incoming, write_side_files
+from batchembed.dataset.storage import COMMITS, GROUPS, INCOMING, Storage
+from batchembed.dataset.sweep import clear_incoming, clear_scratch, write_side_files
 from batchembed.errors import DatasetError
 
 
@@ -43,7 +41,7 @@ class Current:
     missing: tuple[Part, ...]  #: parts that are gone, or not of the size that was written
 
 
-def read_current(root: Path) -> Current:
+def read_current(storage: Storage) -> Current:
     """The last record, and which of its parts are there.
 
     A group that lacks a part counts as unpublished: its rows are fetched and written again, and
@@ -52,10 +50,10 @@ def read_current(root: Path) -> Current:
     Raises:
         DatasetError: the record or a group file is damaged, or a part can't be looked at.
     """
-    record = last_record(root)
+    record = last_record(storage)
     groups = () if record is None else record.groups
-    listed = [(group, read_group(root, group)) for group in groups]
-    missing = tuple(part for group in groups for part in group.parts if not is_there(root, part))
+    listed = [(group, read_group(storage, group)) for group in groups]
+    missing = () if record is None else missing_parts(storage, record)
     gone = {part.path for part in missing}
     sound = tuple(
         (group, specs)
@@ -69,6 +67,22 @@ def read_current(root: Path) -> Current:
         index=index(specs for _, specs in sound),
         missing=missing,
     )
+
+
+def missing_parts(storage: Storage, record: Record) -> tuple[Part, ...]:
+    """Parts of a record that are gone, or not of the size that was written. No bytes are read.
+
+    Raises:
+        DatasetError: they can't be looked at.
+    """
+    try:
+        sizes = storage.sizes([part.path for part in record.parts])
+    except OSError as error:
+        raise DatasetError(
+            f"the parts of {storage.location} can't be looked at: {error}; see to its disk and its "
+            "permissions"
+        ) from error
+    return tuple(part for part in record.parts if sizes.get(part.path) != part.bytes)
 
 
 def fingerprints(
@@ -101,16 +115,16 @@ class Plan:
     schema: DatasetSchema
     staging: StagedFiles
     side_files: Mapping[str, tuple[str, bytes]]  #: (sha256, content), by name
+    accept: Callable[[tuple[Part, ...]], None] | None  #: raises where these are not to be published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committer:
     """Writes records into one dataset."""
 
-    root: Path
+    storage: Storage
     dataset_id: str
     model_name: str
-    files: Files
 
     def commit(self, plan: Plan, current: Current) -> tuple[Current, Record]:
         """Make the next record, and give it. Whatever ends this before it exists leaves no temporary file.
@@ -120,23 +134,27 @@ class Committer:
             DatasetError: what was written can't be read back, or another writer is at work.
             OSError: something can't be written.
         """
+        storage = self.storage
         with contextlib.ExitStack() as stack:
-            stack.callback(self._give_up)
-            for folder in ("groups", INCOMING):
-                self.files.make_folder(self.root / META / folder)
+            scratch = storage.scratch(plan.staging.folder)
+            stack.callback(self._give_up, scratch)
+            storage.prepare()
+            storage.files.make_folder(scratch)
             there = [group for group, _ in current.groups]
-            with RowSource(self.root, plan.staging, there, current.index) as source:
-                groups, written = self._write(plan, current, source)
+            with RowSource(storage, plan.staging, there, current.index) as source:
+                groups, written = self._write(plan, current, source, scratch)
+                if plan.accept is not None:
+                    plan.accept(tuple(part for group in groups for part in group.parts))
                 shown = index(specs for _, specs in plan.groups)
                 self._keep_unshown(plan, shown, source)
-            self._rename(written)
-            self._write_group_files(plan, current)
-            write_side_files(self.root, plan.side_files, self.files)
-            self.files.sync_folder(self.root / META / INCOMING)
+            self._place(written)
+            self._put_group_files(plan, current)
+            write_side_files(storage, plan.side_files)
+            storage.settle([INCOMING])
             record = self._record(plan, current, groups)
             self._create(record)
             stack.pop_all()
-        self.files.sync_folder(record_path(self.root, record.number).parent)
+        storage.settle([COMMITS])
         listed = [specs for _, specs in plan.groups]
         made = Current(
             record=record,
@@ -147,13 +165,14 @@ class Committer:
         )
         return made, record
 
-    def _give_up(self) -> None:
+    def _give_up(self, scratch: Path) -> None:
         # What ended the publish is told, not that its temporary files can't be removed either.
         with contextlib.suppress(OSError):
-            clear_incoming(self.root, self.files)
+            clear_scratch(scratch, self.storage.files)
+            clear_incoming(self.storage)
 
     def _write(
-        self, plan: Plan, current: Current, source: RowSource
+        self, plan: Plan, current: Current, source: RowSource, scratch: Path
     ) -> tuple[tuple[Group, ...], tuple[WrittenPart, ...]]:
         """Step 1: the groups of the new record, and those parts that the last one lacks."""
         reusable = {group.fingerprint: group for group, _ in current.groups}
@@ -170,8 +189,8 @@ class Committer:
                     source,
                     schema=plan.schema,
                     model_name=self.model_name,
-                    temporary=self.root / META / INCOMING / f"group-{number}",
-                    files=self.files,
+                    temporary=scratch / f"group-{number}",
+                    files=self.storage.files,
                 )
                 written.extend(parts)
                 sha256 = hashlib.sha256(group_file(specs)).hexdigest()
@@ -188,35 +207,24 @@ class Committer:
         """Stage again what the new record would no longer show of the jobs that it names."""
         for spec in plan.videos:
             if not shown.get(rows_of(spec), {}).keys() >= spec.staged_options:
-                source.stage_again(spec, self.files)
+                source.stage_again(spec)
 
-    def _rename(self, written: Sequence[WrittenPart]) -> None:
+    def _place(self, written: Sequence[WrittenPart]) -> None:
         """Step 2: all new parts get their names, durably."""
-        root = self.root.resolve()
-        folders = {self.root}
+        folders = {""}
         for each in written:
-            final = self.root / each.part.path
-            self.files.make_folder(final.parent)
-            if not final.parent.resolve().is_relative_to(root):
-                raise DatasetError(
-                    f"{final.parent} leads out of the dataset: remove the link that is there"
-                )
-            self.files.rename(each.temporary, final)
-            folders.update(final.parents[: len(each.part.partition) + 1])
-        for folder in sorted(folders, reverse=True):
-            self.files.sync_folder(folder)
+            self.storage.place(each.temporary, each.part.path)
+            folders.update(_above(each.part.path))
+        self.storage.settle(folders)
 
-    def _write_group_files(self, plan: Plan, current: Current) -> None:
+    def _put_group_files(self, plan: Plan, current: Current) -> None:
         known = {group.fingerprint for group, _ in current.groups}
-        folder = self.root / META / "groups"
         for print_, specs in plan.groups:
             if print_ not in known:
                 content = group_file(specs)
                 name = f"group-{hashlib.sha256(content).hexdigest()[:16]}.json"
-                temporary = self.root / META / INCOMING / f"{name}.tmp"
-                self.files.write(temporary, content)
-                self.files.rename(temporary, folder / name)
-        self.files.sync_folder(folder)
+                self.storage.put(f"{GROUPS}/{name}", content)
+        self.storage.settle([GROUPS])
 
     def _record(self, plan: Plan, current: Current, groups: tuple[Group, ...]) -> Record:
         previous = current.record
@@ -232,13 +240,16 @@ class Committer:
 
     def _create(self, record: Record) -> None:
         """Step 3: the one act that publishes."""
-        final = record_path(self.root, record.number)
-        temporary = self.root / META / INCOMING / f"{final.name}.tmp"
-        self.files.write(temporary, encode_record(record))
+        key = record_key(record.number)
         try:
-            self.files.link(temporary, final)
+            self.storage.create(key, encode_record(record))
         except FileExistsError as error:
             raise DatasetError(
-                f"{final} was made by another writer: see that only one run writes to "
-                f"{self.root}, then run again"
+                f"{self.storage.named(key)} was made by another writer: see that only one run "
+                f"writes to {self.storage.location}, then run again"
             ) from error
+
+
+def _above(key: str) -> list[str]:
+    """The folders that a file is in, but for the dataset's own."""
+    return [str(folder) for folder in PurePosixPath(key).parents][:-1]

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from batchembed.core.model import VideoId
 from batchembed.dataset.record import Part
 from batchembed.dataset.rows import Kind
+from batchembed.dataset.storage import Storage
 from batchembed.errors import DatasetError
 
 _NAMES = ("video_id", "embedding_option", "embedding_scope")
@@ -35,14 +36,14 @@ def part_batches(
     )
 
 
-def open_part(path: Path) -> pq.ParquetFile:
+def open_part(file: Path | pa.NativeFile) -> pq.ParquetFile:
     """A part to be read in little memory; the checksum of every page that is read is verified.
 
     Raises:
         OSError, pa.ArrowException: it can't be read.
     """
     return pq.ParquetFile(
-        path, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
+        file, pre_buffer=False, buffer_size=_BUFFER_BYTES, page_checksum_verification=True
     )
 
 
@@ -53,24 +54,25 @@ class PartReader(contextlib.AbstractContextManager["PartReader"]):
         DatasetError: the part is damaged.
     """
 
-    def __init__(self, root: Path, part: Part) -> None:
-        self._path = root / part.path
+    def __init__(self, storage: Storage, part: Part) -> None:
+        self._storage = storage
+        self._key = part.path
         self._partition = dict(part.partition)
         self._group: tuple[int, pa.Table] | None = None
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             with self._told():
-                self._file = stack.enter_context(open_part(self._path))
+                self._file = open_part(stack.enter_context(self._storage.open(self._key)))
                 self._ranges = self._found()
             metadata = self._file.metadata
             sizes = [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)]
             self._row_groups = [*pairwise(sum(sizes[:n]) for n in range(len(sizes) + 1))]
-            stack.pop_all()
+            self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        self._stack.close()
 
     def _found(self) -> Mapping[str, Mapping[Kind, tuple[int, int]]]:
         """From where to where the rows of each video and kind are."""
@@ -99,7 +101,7 @@ class PartReader(contextlib.AbstractContextManager["PartReader"]):
             yield
         except (OSError, pa.ArrowException) as error:
             raise DatasetError(
-                f"{self._path} can't be read: {error}; restore it from a backup"
+                f"{self._storage.named(self._key)} can't be read: {error}; restore it from a backup"
             ) from error
 
     def kinds(self, video_id: VideoId) -> Sequence[Kind]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,24 +193,6 @@ def part_writer(file: object, columns: pa.Schema) -> pq.ParquetWriter:
         ),
         write_page_checksum=True,
     )
-
-
-def is_there(root: Path, part: Part) -> bool:
-    """Whether a part is a file of the size that was written. Its bytes are not read.
-
-    Raises:
-        DatasetError: it can't be looked at.
-    """
-    path = root / part.path
-    try:
-        found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise DatasetError(
-            f"{path} can't be read: {error.strerror}; see to its disk and its permissions"
-        ) from error
-    return stat.S_ISREG(found.st_mode) and found.st_size == part.bytes
 
 
 def check_part(path: Path, *, rows: int, columns: pa.Schema) -> None:

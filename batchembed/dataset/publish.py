@@ -19,25 +19,22 @@ from batchembed.core.groups import layout
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
 from batchembed.dataset.commit import Committer, Current, Plan, fingerprints, read_current
-from batchembed.dataset.files import Files
+from batchembed.dataset.files import is_right
 from batchembed.dataset.identity import (
     DatasetFile,
     DatasetIdentity,
     engine_differences,
+    is_dataset,
     open_or_create_file,
     require_dimension,
 )
-from batchembed.dataset.record import (
-    META,
-    Record,
-    RowSpec,
-    read_object,
-)
+from batchembed.dataset.record import Part, Record, RowSpec, read_object
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.sources import RowsMissingError, rows_of
 from batchembed.dataset.staging import StagedFiles, staged_name
+from batchembed.dataset.storage import DATASET_FILE, Storage
 from batchembed.dataset.sweep import (
-    is_right,
+    clear_scratch,
     place_side_files,
     sweep,
     write_side_files,
@@ -57,49 +54,49 @@ class Published:
 
 
 class Dataset:
-    """One output folder. Its one writer holds the run's lock."""
+    """One dataset. Its one writer holds the run's lock."""
 
-    def __init__(self, root: Path, about: DatasetFile, files: Files) -> None:
-        self.root = root
+    def __init__(self, storage: Storage, about: DatasetFile, *, is_new: bool = False) -> None:
+        self.storage = storage
+        self.is_new = is_new  #: it was made when it was opened
         self._about = about
-        self._files = files
         self._known: Current | None = None
         self.engine_differences: tuple[str, ...] = ()
 
     @classmethod
     def open_or_create(
         cls,
-        root: Path,
+        storage: Storage,
         *,
         identity: DatasetIdentity,
         new_id: Callable[[], str],
-        files: Files | None = None,
     ) -> Dataset:
-        """The dataset in `root`, made there if there is none.
+        """The dataset in a place, made there if there is none.
 
         `engine_differences` of the result names what computed the vectors and is not the same now.
 
         Raises:
-            OutputRefusedError: `root` is something else, of another model or dimension, or can't
+            OutputRefusedError: there is something else, of another model or dimension, or it can't
                 be written. Nothing was changed in it.
             DatasetError: it is damaged, or of a newer version of batchembed.
         """
-        files = files or Files()
-        about = open_or_create_file(root, identity, new_id, files)
-        dataset = cls(root, about, files)
-        require_dimension(root, dataset.identity.dimension, identity.dimension)
+        about, is_new = open_or_create_file(storage, identity, new_id)
+        dataset = cls(storage, about, is_new=is_new)
+        require_dimension(storage, dataset.identity.dimension, identity.dimension)
         dataset.engine_differences = engine_differences(about.engine, identity.engine)
         return dataset
 
     @classmethod
-    def find(cls, root: Path) -> Dataset | None:
-        """The dataset in `root` for those who only look, or None where there is none.
+    def find(cls, storage: Storage) -> Dataset | None:
+        """The dataset in a place for those who only look, or None where there is none.
 
         Raises:
             DatasetError: it is damaged, or of a newer version of batchembed.
+            OSError: it can't be known whether there is one.
         """
-        path = root / META / "dataset.json"
-        return cls(root, read_object(path, DatasetFile), Files()) if path.exists() else None
+        if not is_dataset(storage):
+            return None
+        return cls(storage, read_object(storage, DATASET_FILE, DatasetFile))
 
     @property
     def dataset_id(self) -> str:
@@ -129,7 +126,7 @@ class Dataset:
         return self._current().specs
 
     @property
-    def missing_parts(self) -> tuple[Path, ...]:
+    def missing_parts(self) -> tuple[str, ...]:
         """Parts of the last record that are gone, or not of the size that was written; in order.
 
         The rows of every video whose group lacks one are to be had from staging alone.
@@ -137,7 +134,7 @@ class Dataset:
         Raises:
             DatasetError: the record is damaged, or a part can't be looked at.
         """
-        return tuple(self.root / part.path for part in self._current().missing)
+        return tuple(self.storage.named(part.path) for part in self._current().missing)
 
     def has_rows(
         self,
@@ -156,8 +153,11 @@ class Dataset:
         published = self._current().index.get((job_key, staged.sha256), {})
         return published.keys() >= wanted or is_right(staging / staged_name(job_key), staged.sha256)
 
-    def finish_interrupted(self) -> None:
+    def finish_interrupted(self, staging: Path) -> tuple[str, ...]:
         """End what a crash interrupted. Every command that writes calls it first.
+
+        Returns:
+            The keys of what no record names, and was removed.
 
         Raises:
             StorageError: it can't be done.
@@ -166,8 +166,9 @@ class Dataset:
             self._known = None
             record = self.last()
             if record is not None:
-                place_side_files(self.root, record, self._files)
-            sweep(self.root, record, self._files)
+                place_side_files(self.storage, record)
+            clear_scratch(self.storage.scratch(staging), self.storage.files)
+            return sweep(self.storage, record)
 
     def publish(
         self,
@@ -177,6 +178,7 @@ class Dataset:
         schema: DatasetSchema,
         staging: Path,
         side_files: Mapping[str, bytes],
+        accept: Callable[[tuple[Part, ...]], None] | None = None,
     ) -> Published:
         """Make the dataset hold exactly these rows, and make a record if that changes it.
 
@@ -188,13 +190,15 @@ class Dataset:
             schema: of every part.
             staging: where rows wait that are not published yet.
             side_files: content by name, for `_batchembed`.
+            accept: is given all parts of a new record once they are written and checked, before any
+                has its name. What it raises ends the publish; nothing was changed.
 
         Raises:
             RowsMissingError: rows are neither staged nor published. Nothing was changed.
             OutputRefusedError: the vectors are of another dimension than the dataset's.
             StorageError: something can't be written or read. The last record stays whole.
         """
-        require_dimension(self.root, self.identity.dimension, schema.dimension)
+        require_dimension(self.storage, self.identity.dimension, schema.dimension)
         groups = layout(_sized(listed), _sized(kept))
         sides = {
             name: (hashlib.sha256(content).hexdigest(), content)
@@ -213,17 +217,18 @@ class Dataset:
                         schema=schema,
                         staging=staged,
                         side_files=sides,
+                        accept=accept,
                     )
                 )
             else:
-                write_side_files(self.root, sides, self._files)
-            place_side_files(self.root, record, self._files)
-            sweep(self.root, record, self._files)
+                write_side_files(self.storage, sides)
+            place_side_files(self.storage, record)
+            sweep(self.storage, record)
             return Published(record=record, changed=changed, freed=self._free(staged))
 
     def _current(self) -> Current:
         if self._known is None:
-            self._known = read_current(self.root)
+            self._known = read_current(self.storage)
         return self._known
 
     @contextlib.contextmanager
@@ -232,7 +237,7 @@ class Dataset:
             yield
         except OSError as error:
             raise StorageError(
-                f"{self.root} can't be written: {error}; the last record is as it was, "
+                f"{self.storage.location} can't be written: {error}; the last record is as it was, "
                 "run again once there is room or the disk is well"
             ) from error
 
@@ -241,10 +246,9 @@ class Dataset:
         # Whatever ends this half-way, what is on disk is read again.
         self._known = None
         committer = Committer(
-            root=self.root,
+            storage=self.storage,
             dataset_id=self.dataset_id,
             model_name=self._about.model_name,
-            files=self._files,
         )
         try:
             self._known, committed = committer.commit(plan, current)
@@ -266,7 +270,7 @@ class Dataset:
             name = staged_name(job_key)
             # One of a later retrieval than the record's is not freed.
             if staging.is_right(name, sha256):
-                self._files.remove(staging.folder / name)
+                self.storage.files.remove(staging.folder / name)
                 freed.append(job_key)
         return tuple(freed)
 

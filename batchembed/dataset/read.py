@@ -10,7 +10,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from batchembed.dataset.record import META, last_record
+from batchembed.dataset.folder import Folder
+from batchembed.dataset.identity import is_dataset
+from batchembed.dataset.record import last_record
 from batchembed.errors import DatasetError
 
 
@@ -23,9 +25,10 @@ def open_dataset(path: str | os.PathLike[str]) -> ds.FileSystemDataset:
         DatasetError: `path` is no dataset, has no record yet, or is damaged.
     """
     root = Path(path).absolute()
-    if not (root / META / "dataset.json").is_file():
+    storage = Folder(root)
+    if not is_dataset(storage):
         raise DatasetError(f"{root} is no dataset of batchembed: name the folder of output.path")
-    record = last_record(root)
+    record = last_record(storage)
     if record is None:
         raise DatasetError(f"{root} has no record yet: run its manifest first")
     columns = record.schema.columns

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -20,9 +19,9 @@ from batchembed.core.keys import Json, canonical_json, digest
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.problems import Scalar
 from batchembed.dataset.schema import FORMAT, DatasetSchema
+from batchembed.dataset.storage import COMMITS, GROUPS, Storage
 from batchembed.errors import DatasetError
 
-META = "_batchembed"
 _RECORD = re.compile(r"(\d{6,})\.json")
 
 T = TypeVar("T")
@@ -143,17 +142,17 @@ def group_file(specs: Sequence[RowSpec]) -> bytes:
     return f"{plain}\n".encode()
 
 
-def read_group(root: Path, group: Group) -> tuple[RowSpec, ...]:
+def read_group(storage: Storage, group: Group) -> tuple[RowSpec, ...]:
     """A group's videos, in order.
 
     Raises:
         DatasetError: the file is missing, or not the one that the record names.
     """
-    path = root / META / "groups" / group.file
-    content = _content(path)
+    key = f"{GROUPS}/{group.file}"
+    named, content = storage.named(key), _content(storage, key)
     if hashlib.sha256(content).hexdigest() != group.sha256:
-        raise DatasetError(f"{path} is not the file that the dataset's record names: restore it")
-    return _convert(path, _parse(path, content).get("videos"), tuple[RowSpec, ...])
+        raise DatasetError(f"{named} is not the file that the dataset's record names: restore it")
+    return _convert(named, _parse(named, content).get("videos"), tuple[RowSpec, ...])
 
 
 def encode_record(record: Record) -> bytes:
@@ -161,53 +160,65 @@ def encode_record(record: Record) -> bytes:
     return f"{canonical_json({**_builtins(record), 'sha256': record.sha256})}\n".encode()
 
 
-def record_path(root: Path, number: int) -> Path:
+def record_key(number: int) -> str:
     """Where the record of this number is."""
-    return root / META / "commits" / f"{number:06d}.json"
+    return f"{COMMITS}/{number:06d}.json"
 
 
-def last_record(root: Path) -> Record | None:
+def record_numbers(storage: Storage) -> list[int]:
+    """Of the records that there are, in order.
+
+    Raises:
+        DatasetError: they can't be listed.
+    """
+    try:
+        names = storage.names(COMMITS)
+    except OSError as error:
+        raise DatasetError(
+            f"the records of {storage.location} can't be read: {error.strerror or error}; "
+            f"restore {storage.named(COMMITS)}, nothing else was changed"
+        ) from error
+    return sorted(int(match[1]) for match in map(_RECORD.fullmatch, names) if match is not None)
+
+
+def last_record(storage: Storage) -> Record | None:
     """The record of the highest number; None where there is none yet.
 
     Raises:
         DatasetError: it is damaged, or of a newer version of batchembed.
     """
-    folder = root / META / "commits"
-    try:
-        matches = [_RECORD.fullmatch(path.name) for path in folder.iterdir()]
-    except OSError as error:
-        raise DatasetError(
-            f"the records of {root} can't be read: {error.strerror}; "
-            f"restore {folder}, nothing else was changed"
-        ) from error
-    numbers = [int(match[1]) for match in matches if match is not None]
-    return read_record(record_path(root, max(numbers))) if numbers else None
+    numbers = record_numbers(storage)
+    return read_record(storage, numbers[-1]) if numbers else None
 
 
-def read_record(path: Path) -> Record:
+def read_record(storage: Storage, number: int) -> Record:
     """Read one record.
 
     Raises:
         DatasetError: it is damaged, or of a newer version of batchembed.
     """
-    content = _parse(path, _content(path))
+    key = record_key(number)
+    named = storage.named(key)
+    content = _parse(named, _content(storage, key))
     told = content.pop("sha256", None)
     if told != digest(content):
-        raise DatasetError(f"{path} is damaged: its sha256 is not the one it tells; restore it")
-    record = _convert(path, content, Record)
-    if record_path(path.parent.parent.parent, record.number) != path:
-        raise DatasetError(f"{path} is record {record.number}: it was renamed; restore its name")
+        raise DatasetError(f"{named} is damaged: its sha256 is not the one it tells; restore it")
+    record = _convert(named, content, Record)
+    if record.number != number:
+        raise DatasetError(f"{named} is record {record.number}: it was renamed; restore its name")
     return record
 
 
-def _content(path: Path) -> bytes:
+def _content(storage: Storage, key: str) -> bytes:
     try:
-        return path.read_bytes()
+        return storage.read(key)
     except OSError as error:
-        raise DatasetError(f"{path} can't be read: {error.strerror}; restore it") from error
+        raise DatasetError(
+            f"{storage.named(key)} can't be read: {error.strerror or error}; restore it"
+        ) from error
 
 
-def _parse(path: Path, content: bytes) -> dict[str, Any]:
+def _parse(path: str, content: bytes) -> dict[str, Any]:
     """The file's object, of a format that this version knows."""
     try:
         found = msgspec.json.decode(content)
@@ -223,20 +234,21 @@ def _parse(path: Path, content: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", found)
 
 
-def _convert(path: Path, value: object, kind: type[T]) -> T:
+def _convert(path: str, value: object, kind: type[T]) -> T:
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
         raise DatasetError(f"{path} is damaged: {error}; restore it") from error
 
 
-def read_object(path: Path, kind: type[T]) -> T:
+def read_object(storage: Storage, key: str, kind: type[T]) -> T:
     """A JSON file of the dataset as a value.
 
     Raises:
         DatasetError: it is damaged, or of a newer version of batchembed.
     """
-    return _convert(path, _parse(path, _content(path)), kind)
+    named = storage.named(key)
+    return _convert(named, _parse(named, _content(storage, key)), kind)
 
 
 def write_object(value: object) -> bytes:

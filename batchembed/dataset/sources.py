@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Self
 
 import pyarrow as pa
 
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
-from batchembed.dataset.files import Files
 from batchembed.dataset.part_reader import PartReader
 from batchembed.dataset.record import Group, RowSpec
 from batchembed.dataset.rows import CheckedRows, Kind, as_staged, by_kind
@@ -21,6 +19,7 @@ from batchembed.dataset.staging import (
     staged_name,
     write_staged,
 )
+from batchembed.dataset.storage import Storage
 from batchembed.errors import DatasetError
 
 #: The job and the sha256 of its staged rows: two retrievals of one job may differ.
@@ -32,7 +31,7 @@ Index = dict[Rows, dict[str, tuple[int, VideoId]]]
 class RowsMissingError(DatasetError):
     """Rows to publish are neither staged nor in the dataset: they must be fetched again."""
 
-    def __init__(self, job_keys: Iterable[JobKey], missing_parts: Sequence[Path] = ()) -> None:
+    def __init__(self, job_keys: Iterable[JobKey], missing_parts: Sequence[str] = ()) -> None:
         self.job_keys = tuple(job_keys)
         why, what = "", "run again to fetch them"
         if missing_parts:
@@ -68,12 +67,12 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
 
     def __init__(
         self,
-        root: Path,
+        storage: Storage,
         staging: StagedFiles,
         groups: Sequence[Group],
         published: Index,
     ) -> None:
-        self._root = root
+        self._storage = storage
         self._staging = staging
         self._staged = staging.names()
         self._groups = groups
@@ -132,7 +131,7 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         for part in self._parts:
             part.rest()
 
-    def stage_again(self, spec: RowSpec, files: Files) -> None:
+    def stage_again(self, spec: RowSpec) -> None:
         """Write a job's published rows back to staging, where all of them are published.
 
         So rows that the next record no longer shows need no new task when they are wanted again.
@@ -147,13 +146,16 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         tables = [self._published(spec, kind) for kind in kinds]
         table = as_staged(zip(kinds, tables, strict=True))
         staged = write_staged(
-            CheckedRows(table=table, warnings=()), self._staging.folder, spec.job_key, files=files
+            CheckedRows(table=table, warnings=()),
+            self._staging.folder,
+            spec.job_key,
+            files=self._storage.files,
         )
         if staged.sha256 == spec.rows_sha256:
             self._staged |= {staged.file}
         else:
             # Another version of Arrow wrote it: under its old name it would pass for damaged.
-            files.remove(self._staging.folder / staged.file)
+            self._storage.files.remove(self._staging.folder / staged.file)
 
     def _read_staged(self, spec: RowSpec) -> Mapping[Kind, pa.Table] | None:
         """The rows of a video's job; None where they are not staged.
@@ -196,6 +198,6 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         if self._open_group != number:
             self._open.close()
             parts = self._groups[number].parts
-            self._parts = [self._open.enter_context(PartReader(self._root, p)) for p in parts]
+            self._parts = [self._open.enter_context(PartReader(self._storage, p)) for p in parts]
             self._open_group = number
         return self._parts

@@ -6,6 +6,7 @@ the rows alone, so that its sha256 names them.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -65,6 +66,8 @@ def write_staged(
         files.rename(temporary, final)
         files.sync_folder(folder)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            files.remove(temporary)
         raise StorageError(
             f"{final} can't be written: {error}; what is committed stays, run again once it can"
         ) from error

@@ -2,90 +2,84 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from batchembed.dataset.files import Files, sha256_of
-from batchembed.dataset.identity import INCOMING
-from batchembed.dataset.record import META, Record
+from batchembed.dataset.files import Files
+from batchembed.dataset.record import Record
+from batchembed.dataset.storage import GROUPS, INCOMING, META, Storage
 
-_PART = re.compile(r"part-[0-9a-f]{16}\.parquet")
-_GROUP = re.compile(r"group-[0-9a-f]{16}\.json")
+_PART = re.compile(r"(.+/)?part-[0-9a-f]{16}\.parquet")
+_GROUP = re.compile(rf"{GROUPS}/group-[0-9a-f]{{16}}\.json")
 
 
-def clear_incoming(root: Path, files: Files) -> None:
+def clear_incoming(storage: Storage) -> None:
     """Remove the temporary files of a publish that has no record."""
-    for path in _files(root / META / INCOMING):
-        files.remove(path)
+    with contextlib.suppress(FileNotFoundError):
+        for name in storage.names(INCOMING):
+            storage.remove(f"{INCOMING}/{name}")
 
 
-def waiting_name(name: str, sha256: str) -> str:
-    """The temporary name of a side file until its record exists."""
-    return f"{name}.{sha256[:16]}.tmp"
+def clear_scratch(scratch: Path, files: Files) -> None:
+    """Remove the parts of a publish that have no name yet."""
+    if scratch.is_dir():
+        for path in scratch.iterdir():
+            files.remove(path)
 
 
-def is_right(path: Path, sha256: str) -> bool:
+def waiting_key(name: str, sha256: str) -> str:
+    """Where a side file is until its record exists."""
+    return f"{INCOMING}/{name}.{sha256[:16]}.tmp"
+
+
+def _is_right(storage: Storage, key: str, sha256: str) -> bool:
     """Whether the file is there and has these bytes."""
-    return path.is_file() and sha256_of(path) == sha256
+    try:
+        return hashlib.sha256(storage.read(key)).hexdigest() == sha256
+    except FileNotFoundError:
+        return False
 
 
-def write_side_files(root: Path, side_files: Mapping[str, tuple[str, bytes]], files: Files) -> None:
+def write_side_files(storage: Storage, side_files: Mapping[str, tuple[str, bytes]]) -> None:
     """Write side files, each `(sha256, content)`, under the temporary names of the next record."""
     for name, (sha256, content) in side_files.items():
-        if not is_right(root / META / name, sha256):
-            files.write(root / META / INCOMING / waiting_name(name, sha256), content)
+        if not _is_right(storage, f"{META}/{name}", sha256):
+            storage.put(waiting_key(name, sha256), content)
 
 
-def place_side_files(root: Path, record: Record, files: Files) -> None:
+def place_side_files(storage: Storage, record: Record) -> None:
     """Give the side files of a record their final names, where they still have temporary ones."""
-    renamed = False
+    moved = False
     for name, sha256 in record.side_files:
-        waiting = root / META / INCOMING / waiting_name(name, sha256)
-        # A publish that ended before its record may have left a torn one.
-        if is_right(waiting, sha256):
-            files.rename(waiting, root / META / name)
-            renamed = True
-    if renamed:
-        files.sync_folder(root / META)
+        waiting = waiting_key(name, sha256)
+        # A publish that ended before its record may have left one of other bytes.
+        if _is_right(storage, waiting, sha256):
+            storage.move(waiting, f"{META}/{name}")
+            moved = True
+    if moved:
+        storage.settle([META])
 
 
-def sweep(root: Path, record: Record | None, files: Files) -> None:
+def sweep(storage: Storage, record: Record | None) -> tuple[str, ...]:
     """Remove what no record names: temporary files, parts, group files, empty partitions.
 
-    Only names that batchembed gives are touched; links are not followed.
+    Only names that batchembed gives are touched.
+
+    Returns:
+        The keys of what was removed.
     """
-    clear_incoming(root, files)
-    groups = set() if record is None else {group.file for group in record.groups}
-    for path in _files(root / META / "groups"):
-        if _GROUP.fullmatch(path.name) and path.name not in groups:
-            files.remove(path)
-    parts = set() if record is None else {str(root / part.path) for part in record.parts}
-    for path in _files(root):
-        if _PART.fullmatch(path.name) and str(path) not in parts:
-            files.remove(path)
-    for folder in _partitions(root):
-        for path in _files(folder):
-            if _PART.fullmatch(path.name) and str(path) not in parts:
-                files.remove(path)
-        if not any(folder.iterdir()):
-            files.remove_folder(folder)
+    named = set() if record is None else {part.path for part in record.parts}
+    if record is not None:
+        named.update(f"{GROUPS}/{group.file}" for group in record.groups)
+    removed = [key for key in storage.leftovers() if key not in named and _is_ours(key)]
+    for key in removed:
+        storage.remove(key)
+    storage.prune()
+    return tuple(removed)
 
 
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(Path(each.path) for each in entries if each.is_file(follow_symlinks=False))
-
-
-def _partitions(folder: Path) -> Iterator[Path]:
-    """The partitions below `folder`, inner before outer."""
-    with os.scandir(folder) as entries:
-        inner = sorted(
-            each.path for each in entries if "=" in each.name and each.is_dir(follow_symlinks=False)
-        )
-    for path in inner:
-        yield from _partitions(Path(path))
-        yield Path(path)
+def _is_ours(key: str) -> bool:
+    return key.startswith(f"{INCOMING}/") or bool(_GROUP.fullmatch(key) or _PART.fullmatch(key))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from batchembed.core.model import EngineKind, JobKey, VideoId
-from batchembed.dataset.record import META
 from batchembed.errors import LedgerError
 from batchembed.runner.book import Book
 from batchembed.runner.crew import Crew, assemble
@@ -45,13 +45,13 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
     """
     with (
         run_lock(setting.home.lock),
-        run_lock(setting.dataset.root / META / "lock"),
+        setting.dataset.storage.hold(run_lock),
         # A thread that writes outlives whoever is cancelled: the locks are held until it has ended.
         ThreadPoolExecutor(_WRITERS, thread_name_prefix="writing") as writers,
     ):
         write = Writing(writers)
         await write(setting.home.sweep)
-        await write(setting.dataset.finish_interrupted)
+        await write(functools.partial(setting.dataset.finish_interrupted, setting.home.staging))
         _require_ledger(setting)
         async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:
             entries, task_ids, known, names = await ledger.do(

@@ -18,6 +18,7 @@ from batchembed.core.keys import cuts_group
 from batchembed.core.model import VideoId
 from batchembed.core.states import Staged
 from batchembed.dataset.files import Files
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset, RowsMissingError, RowSpec
 from batchembed.dataset.read import open_dataset
 from batchembed.errors import DatasetError, OutputRefusedError
@@ -135,7 +136,7 @@ def test_missing_and_cut_parts_are_written_again_with_the_same_bytes(
     before = parts_on_disk(root)
     lost = lose_parts(root)
     dataset = open_here(root)
-    assert list(dataset.missing_parts) == lost
+    assert list(dataset.missing_parts) == [str(path) for path in lost]
     assert dataset.specs() == tuple(specs)
     assert [stage(staging, name) for name in "ab"] == specs
     healed = publish(dataset, staging, specs)
@@ -461,13 +462,13 @@ def test_another_model_or_dimension_is_told_to_go_elsewhere(root: Path) -> None:
         dataclasses.replace(IDENTITY, dimension=512),
     ):
         with pytest.raises(OutputRefusedError, match=r"another output\.path"):
-            Dataset.open_or_create(root, identity=other, new_id=lambda: "x")
+            Dataset.open_or_create(Folder(root), identity=other, new_id=lambda: "x")
 
 
 def test_another_engine_is_only_told(root: Path) -> None:
     open_here(root)
     now = dataclasses.replace(IDENTITY, engine={"pyav": "19", "ffmpeg": "8"})
-    dataset = Dataset.open_or_create(root, identity=now, new_id=lambda: "x")
+    dataset = Dataset.open_or_create(Folder(root), identity=now, new_id=lambda: "x")
     assert dataset.engine_differences == ("ffmpeg", "pyav")
     assert dataset.dataset_id == "d" * 32
 
@@ -480,16 +481,18 @@ class OvertakenFiles(Files):
         self._sweeps = sweeps
 
     def link(self, old: Path, new: Path) -> None:
-        other = Dataset.open_or_create(self._root, identity=IDENTITY, new_id=lambda: "theirs")
+        other = Dataset.open_or_create(
+            Folder(self._root), identity=IDENTITY, new_id=lambda: "theirs"
+        )
         if self._sweeps:
-            other.finish_interrupted()
+            other.finish_interrupted(self._root.parent / "staging")
         super().link(old, new)
 
 
 @pytest.mark.parametrize("sweeps", [False, True])
 def test_a_dataset_that_another_run_made_first_is_taken_as_it_is(root: Path, sweeps: bool) -> None:
     files = OvertakenFiles(root, sweeps=sweeps)
-    ours = Dataset.open_or_create(root, identity=IDENTITY, new_id=lambda: "ours", files=files)
+    ours = Dataset.open_or_create(Folder(root, files), identity=IDENTITY, new_id=lambda: "ours")
     assert ours.dataset_id == "theirs"
     assert list((root / "_batchembed" / "incoming").iterdir()) == []
 
@@ -501,7 +504,7 @@ def test_runs_that_begin_an_output_at_once_agree_on_its_id(root: Path) -> None:
     def begin(output: int, run: int) -> str:
         barrier.wait()
         return Dataset.open_or_create(
-            root / str(output), identity=IDENTITY, new_id=lambda: f"run-{run}"
+            Folder(root / str(output)), identity=IDENTITY, new_id=lambda: f"run-{run}"
         ).dataset_id
 
     with ThreadPoolExecutor(runs) as pool:
@@ -527,7 +530,7 @@ def test_kept_metadata_keeps_its_types_over_publishes(root: Path, staging: Path)
 
 def test_the_first_record_pins_a_dimension_that_was_not_known(root: Path, staging: Path) -> None:
     unknown = dataclasses.replace(IDENTITY, dimension=None)
-    dataset = Dataset.open_or_create(root, identity=unknown, new_id=lambda: "x")
+    dataset = Dataset.open_or_create(Folder(root), identity=unknown, new_id=lambda: "x")
     spec = stage(staging, "a")
     publish(dataset, staging, [spec])
     assert dataset.identity.dimension == 4

@@ -17,6 +17,7 @@ _STAGE_AND_PUBLISH = """
 import dataclasses, json, sys
 from pathlib import Path
 from batchembed.core.model import JobKey, VideoId
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset, DatasetIdentity, RowSpec
 from batchembed.dataset.rows import CheckedRows
 from batchembed.dataset.schema import dataset_schema
@@ -41,8 +42,8 @@ def peak():
 
 specs = [staged(f"{n:04d}") for n in range(videos)]
 identity = DatasetIdentity(model_name="local-v1", dimension=dimension, engine={})
-dataset = Dataset.open_or_create(folder / "out", identity=identity, new_id=lambda: "d")
-dataset.finish_interrupted()
+dataset = Dataset.open_or_create(Folder(folder / "out"), identity=identity, new_id=lambda: "d")
+dataset.finish_interrupted(folder / "staging")
 before = peak()
 
 def publish(specs, kept=()):

@@ -14,6 +14,7 @@ import numpy as np
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.problems import Scalar
 from batchembed.dataset.files import Files
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset, DatasetIdentity, Published, RowSpec
 from batchembed.dataset.rows import CheckedRows, rows_table
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
@@ -66,8 +67,10 @@ def stage(
 
 def open_here(root: Path, *, files: Files | None = None) -> Dataset:
     """The dataset in `root`, as a run opens it."""
-    dataset = Dataset.open_or_create(root, identity=IDENTITY, new_id=lambda: "d" * 32, files=files)
-    dataset.finish_interrupted()
+    dataset = Dataset.open_or_create(
+        Folder(root, files), identity=IDENTITY, new_id=lambda: "d" * 32
+    )
+    dataset.finish_interrupted(root.parent / "staging")
     return dataset
 
 

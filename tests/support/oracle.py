@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.read import open_dataset
 from batchembed.engine.video.embed import Embedded, EmbedPlan
@@ -43,7 +44,7 @@ def ledger_file(folder: Path) -> Path:
 
 def dataset_id(output: Path) -> str:
     """Of the dataset in `output`."""
-    found = Dataset.find(output)
+    found = Dataset.find(Folder(output))
     assert found is not None
     return found.dataset_id
 
@@ -136,7 +137,7 @@ def damage(folder: Path, output: Path, jobs: int) -> list[str]:
 
 def left_over(folder: Path, output: Path) -> list[str]:
     """Files that a finished run should have taken away, or that its record does not name."""
-    found = Dataset.find(output)
+    found = Dataset.find(Folder(output))
     record = None if found is None else found.last()
     named = set() if record is None else {part.path for part in record.parts}
     here = set(parts(output))
@@ -158,7 +159,7 @@ def unreadable(folder: Path, output: Path) -> list[str]:
         with _opened(ledger_path) as ledger:
             rows = ledger.execute("PRAGMA integrity_check").fetchall()
         problems += [row[0] for row in rows if row[0] != "ok"]
-    found = Dataset.find(output)
+    found = Dataset.find(Folder(output))
     record = None if found is None else found.last()
     for part in () if record is None else record.parts:
         content = (output / part.path).read_bytes()

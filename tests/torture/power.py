@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset
 from tests.support import oracle
 from tests.support.emulator import Emulator
@@ -149,7 +150,7 @@ class Told:
 
     def forgotten(self, folder: Path, output: Path) -> list[str]:
         """What of that the disk does not have."""
-        dataset = Dataset.find(output)
+        dataset = Dataset.find(Folder(output))
         if dataset is None:
             return ["the dataset"] if self.tasks else []
         record = dataset.last()
@@ -188,7 +189,7 @@ def without_a_trace(emulator: Emulator, folder: Path, output: Path) -> list[str]
     tasks = emulator.tasks()
     if not tasks:
         return []
-    if Dataset.find(output) is None:
+    if Dataset.find(Folder(output)) is None:
         return ["the dataset"]
     marker = oracle.marker(output)
     keys = {f"{marker}{key[:16]}" for key in oracle.states(folder)}

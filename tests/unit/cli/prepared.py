@@ -11,6 +11,7 @@ from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, State
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.manifest.resolve import read_manifest
 from batchembed.media.identity import identify
@@ -62,7 +63,7 @@ class Prepared:
         self.write(self.videos)
         manifest = read_manifest(self.manifest).manifest
         dataset = Dataset.open_or_create(
-            Path(manifest.output.path),
+            Folder(Path(manifest.output.path)),
             identity=DatasetIdentity(
                 model_name=manifest.model_name,
                 dimension=profile(manifest.profile).dimension,

@@ -17,6 +17,7 @@ from batchembed.core.model import JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, State
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.manifest.resolve import read_manifest
 from batchembed.store.home import make_home, state_home
@@ -59,7 +60,7 @@ def remember(
     """Leave what earlier runs would have left."""
     manifest = read_manifest(path).manifest
     dataset = Dataset.open_or_create(
-        Path(manifest.output.path),
+        Folder(Path(manifest.output.path)),
         identity=DatasetIdentity(model_name=manifest.model_name, dimension=1024, engine={}),
         new_id=lambda: "d" * 32,
     )

@@ -14,6 +14,7 @@ from batchembed.cli.unfinished import unfinished_report
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset
 from batchembed.errors import (
     AuthenticationError,
@@ -29,7 +30,7 @@ BEGAN_AT = 1_795_648_200.0
 
 def report_of(left: Prepared, error: BaseException, *overrides: str) -> RunReport:
     asked = read(str(left.manifest), overrides, None)
-    dataset = Dataset.find(Path(asked.manifest.output.path))
+    dataset = Dataset.find(Folder(Path(asked.manifest.output.path)))
     assert dataset is not None
     return unfinished_report(
         asked, dataset, left.home, error, run_id="r", began_at=BEGAN_AT, now=BEGAN_AT + 90

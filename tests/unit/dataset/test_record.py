@@ -9,6 +9,7 @@ import pytest
 
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.problems import Scalar
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.record import (
     Group,
     Part,
@@ -17,7 +18,7 @@ from batchembed.dataset.record import (
     encode_record,
     fingerprint,
     last_record,
-    record_path,
+    record_key,
 )
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.errors import DatasetError
@@ -51,7 +52,7 @@ RECORD = Record(
 
 
 def write(root: Path, record: Record, content: bytes | None = None) -> Path:
-    path = record_path(root, record.number)
+    path = root / record_key(record.number)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_record(record) if content is None else content)
     return path
@@ -59,7 +60,7 @@ def write(root: Path, record: Record, content: bytes | None = None) -> Path:
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     write(tmp_path, RECORD)
-    assert last_record(tmp_path) == RECORD
+    assert last_record(Folder(tmp_path)) == RECORD
     assert RECORD.rows == 5
     assert RECORD.parts == (PART,)
 
@@ -67,8 +68,8 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 def test_the_last_record_is_that_of_the_highest_number(tmp_path: Path) -> None:
     for number in (9, 10, 1_000_000):
         write(tmp_path, dataclasses.replace(RECORD, number=number))
-    (record_path(tmp_path, 1).parent / "notes.json").write_text("mine")
-    found = last_record(tmp_path)
+    ((tmp_path / record_key(1)).parent / "notes.json").write_text("mine")
+    found = last_record(Folder(tmp_path))
     assert found is not None
     assert found.number == 1_000_000
 
@@ -79,14 +80,14 @@ def test_the_last_record_is_that_of_the_highest_number(tmp_path: Path) -> None:
 def test_a_file_that_is_no_record_is_damaged(content: bytes, tmp_path: Path) -> None:
     path = write(tmp_path, RECORD, content)
     with pytest.raises(DatasetError, match="damaged") as caught:
-        last_record(tmp_path)
+        last_record(Folder(tmp_path))
     assert str(path) in str(caught.value)
 
 
 def test_a_record_under_another_number_is_told(tmp_path: Path) -> None:
-    write(tmp_path, RECORD).rename(record_path(tmp_path, 2))
+    write(tmp_path, RECORD).rename(tmp_path / record_key(2))
     with pytest.raises(DatasetError, match="was renamed"):
-        last_record(tmp_path)
+        last_record(Folder(tmp_path))
 
 
 def test_a_video_has_the_rows_of_the_wanted_options() -> None:

@@ -1,0 +1,113 @@
+"""Where a dataset is kept, a folder or an object store: what a publish and its readers ask of it.
+
+A key is a path below the dataset, with `/`. Whatever can't be done is an OSError: FileNotFoundError
+where a key has nothing, PermissionError where it may not be done, FileExistsError of `create`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from batchembed.dataset.files import Files
+
+Lock = Callable[[Path], AbstractContextManager[None]]
+
+META = "_batchembed"
+#: Temporary files of a publish.
+INCOMING = f"{META}/incoming"
+COMMITS = f"{META}/commits"
+GROUPS = f"{META}/groups"
+DATASET_FILE = f"{META}/dataset.json"
+
+
+class Storage(Protocol):
+    """One place for one dataset."""
+
+    files: Files  #: the local file system: of staged rows, and of parts that have no name yet
+
+    @property
+    def location(self) -> str:
+        """What people call it: the path of a folder, or the URI of a prefix."""
+
+    def named(self, key: str) -> str:
+        """The whole name of a file, for messages."""
+
+    def read(self, key: str) -> bytes:
+        """A file's bytes."""
+
+    def open(self, key: str) -> pa.NativeFile:
+        """A file to be read at any place. Close it."""
+
+    def sizes(self, keys: Collection[str]) -> dict[str, int]:
+        """The bytes of each of these that is a file."""
+
+    def names(self, folder: str) -> list[str]:
+        """The files directly in a folder, in order.
+
+        Raises:
+            FileNotFoundError: there is no such folder. A store, which has none, finds no files.
+        """
+
+    def is_foreign(self) -> bool:
+        """Whether there is more than nothing, or than an interrupted creation leaves.
+
+        Raises:
+            NotADirectoryError: a file is in the dataset's place.
+        """
+
+    def prepare(self) -> None:
+        """Make what must be there before the first file."""
+
+    def require_writable(self) -> None:
+        """See that files may be made.
+
+        Raises:
+            PermissionError: they may not.
+        """
+
+    def hold(self, lock: Lock) -> AbstractContextManager[None]:
+        """Be the one writer, for the length of a run.
+
+        Args:
+            lock: holds a local file.
+
+        Raises:
+            LockedError: there is another.
+            StorageError: it can't be known.
+        """
+
+    def scratch(self, staging: Path) -> Path:
+        """A local folder for parts that have no name yet. `staging` is the run's own."""
+
+    def place(self, temporary: Path, key: str) -> None:
+        """Give a part of `scratch` its final name, replacing what had it."""
+
+    def put(self, key: str, content: bytes) -> None:
+        """Make a file, or replace it: a reader sees the old bytes or the new ones."""
+
+    def create(self, key: str, content: bytes) -> None:
+        """Make a file where there is none. Of several who try, one can.
+
+        Raises:
+            FileExistsError: there is one.
+        """
+
+    def move(self, old: str, new: str) -> None:
+        """Give a file another name, replacing what had it."""
+
+    def settle(self, folders: Iterable[str]) -> None:
+        """Make the names in these folders last; `""` is the dataset's own, whose name lasts, too."""
+
+    def remove(self, key: str) -> None:
+        """Remove a file, if it is there."""
+
+    def leftovers(self) -> Iterable[str]:
+        """The files in the dataset's own places that may go where no record names them."""
+
+    def prune(self) -> None:
+        """Remove partitions in which nothing is left."""
