@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, cast
@@ -165,9 +166,11 @@ class _PartWriter(contextlib.AbstractContextManager["_PartWriter"]):
             self._group.clear()
 
     def checked(self) -> WrittenPart:
-        """Read the closed file back."""
-        check_part(self._path, rows=self._rows, columns=self._group.columns)
-        sha256 = sha256_of(self._path)
+        """Read the closed file back: its bytes, and beside it what they mean."""
+        with ThreadPoolExecutor(1) as beside:
+            hashed = beside.submit(sha256_of, self._path)
+            check_part(self._path, rows=self._rows, columns=self._group.columns)
+            sha256 = hashed.result()
         folders = [folder_name(key, value) for key, value in self._partition]
         part = Part(
             path="/".join([*folders, f"part-{sha256[:16]}.parquet"]),
