@@ -6,7 +6,8 @@ BatchembedError                 exit 1
 ├── UsageError                  exit 2    the command line, or a missing extra
 │   └── ArgumentError                     an argument of a call that can't be right; a ValueError
 ├── ManifestError               exit 65   the manifest is wrong; in core.problems, with every problem
-├── InputMissingError           exit 66   manifest, table, or what a glob should match
+├── LockFileError               exit 65   the manifest's lock file is damaged
+├── InputMissingError           exit 66   manifest, lock file, table, or what a glob should match
 ├── ServiceError                exit 69   no usable answer from the service
 │   ├── ApiConnectionError                no connection, or it broke
 │   │   └── NotSentError                  no connection: nothing has left
@@ -22,12 +23,18 @@ BatchembedError                 exit 1
 │       ├── RateLimitError         429                   exit 75
 │       ├── UsageLimitError        usage_limit_exceeded  exit 75
 │       └── ServerError            5xx
+├── BuildDiffersError           exit 4    in core.lock_differences: a locked build is not as locked
 ├── TaskFailedError             exit 3    a task that the server gave up
 ├── VideoChangedError           exit 3    a file that changed while it was uploaded
 ├── OutputRefusedError          exit 73   the output can't be created, or is something else
 ├── StorageError                exit 74   ledger, staging or dataset: I/O error, or damage
 │   ├── LedgerError
-│   └── DatasetError
+│   ├── DatasetError
+│   ├── LeaseLostError          exit 75   another run took the dataset over
+│   └── StoreError                        an object store: something there can't be read or written
+│       ├── StoreMissingError             no such bucket or object   exit 66
+│       ├── StoreAwayError                no answer                  exit 69
+│       └── StoreAccessError              no permission, or no valid credentials   exit 77
 ├── LockedError                 exit 75   another run holds this output
 └── SignalledError              exit 130, 143   a second signal ended the run at once
 """
@@ -52,7 +59,7 @@ class ExitCode(enum.IntEnum):
     INCOMPLETE = 3
     #: `verify` or `--locked` found a difference.
     DIFFERENCE = 4
-    #: The manifest's text is wrong.
+    #: The manifest's text is wrong, or its lock file's.
     MANIFEST = 65
     #: The manifest or a table is missing, or a glob matches nothing.
     NO_INPUT = 66
@@ -112,8 +119,14 @@ class ArgumentError(UsageError, ValueError):
     """An argument that can't be right: nothing was sent."""
 
 
+class LockFileError(BatchembedError):
+    """The manifest's lock file is damaged, or of a newer version."""
+
+    exit_code = ExitCode.MANIFEST
+
+
 class InputMissingError(BatchembedError):
-    """The manifest or one of its tables can't be opened."""
+    """The manifest, its lock file or one of its tables can't be opened."""
 
     exit_code = ExitCode.NO_INPUT
 
@@ -136,6 +149,43 @@ class LedgerError(StorageError):
 
 class DatasetError(StorageError):
     """The dataset on disk is not what its records say."""
+
+
+class LeaseLostError(StorageError):
+    """Another run has taken over a dataset on an object store, for this one stood still too long."""
+
+    exit_code = ExitCode.AGAIN
+
+
+class StoreError(StorageError):
+    """Something on an object store can't be read or written."""
+
+
+class StoreMissingError(StoreError):
+    """There is no such bucket, or no such object in it."""
+
+    exit_code = ExitCode.NO_INPUT
+
+
+class StoreAwayError(StoreError):
+    """The object store gives no answer, or is in trouble."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+
+class StoreAccessError(StoreError):
+    """The credentials do not allow it.
+
+    Attributes:
+        refused: the credentials themselves are wrong, absent or expired: nothing else will go
+            better with them. Otherwise it is this one thing that they do not reach.
+    """
+
+    exit_code = ExitCode.NO_PERMISSION
+
+    def __init__(self, message: str, *, refused: bool = False) -> None:
+        self.refused = refused
+        super().__init__(message)
 
 
 class LockedError(BatchembedError):

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support import canary
 
+pytest_plugins = ["tests.support.s3", "tests.support.places"]
+
 #: Tests whose output or log has a secret in it.
 _SAID_IT: list[str] = []
 

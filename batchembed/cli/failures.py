@@ -12,7 +12,7 @@ import click
 from batchembed.cli.options import format_option, manifest_options, read, state_option
 from batchembed.cli.problems import print_json
 from batchembed.cli.standing import class_of, moment, outcome_of, reasons_of
-from batchembed.cli.state import remembered
+from batchembed.cli.state import remembered, warn
 from batchembed.core.failures import FailureClass, is_transient, way_out
 from batchembed.report.text import many, printable
 from batchembed.runner.foresee import Foreseen, foresee
@@ -36,6 +36,7 @@ def command(
     """
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
+    warn(before)
     told = failures(foresee(asked.manifest, asked.profile, before.entries, before.known))
     if output_format == "json":
         print_json(told)

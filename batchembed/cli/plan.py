@@ -18,7 +18,7 @@ from batchembed.cli.options import (
 )
 from batchembed.cli.problems import print_json
 from batchembed.cli.selection import require_retry
-from batchembed.cli.state import Remembered, remembered
+from batchembed.cli.state import Remembered, remembered, warn
 from batchembed.core.forecast import HOLD_BACK, SUBMIT, Amount, Forecast, plan_line
 from batchembed.core.model import EngineKind, Video
 from batchembed.core.quota import DAY_S
@@ -44,6 +44,7 @@ def command(
     """Say what `run` would do. Probes and hashes what it has to; sends and writes nothing."""
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
+    warn(before)
     require_retry(retry, before.entries.values())
     foreseen = _forecast(asked, before, retry=retry)
     hosted = asked.manifest.engine.kind is EngineKind.TWELVELABS
@@ -75,6 +76,7 @@ def _forecast(asked: Read, before: Remembered, *, retry: str | None) -> Forecast
         blocked_until=None if before.block is None else before.block.until,
         now=time.time(),
         retry=retry,
+        lacking=before.lacking,
     )
     return planner.forecast((video, found.get(video.video_id)) for video in manifest.videos)
 

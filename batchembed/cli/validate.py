@@ -9,11 +9,11 @@ import click
 
 from batchembed.cli.options import Read, format_option, manifest_options, read
 from batchembed.cli.problems import print_json, print_problems, rejections
-from batchembed.core.model import FileSource, Video
+from batchembed.core.model import UrlSource, Video
 from batchembed.core.problems import Problem
 from batchembed.errors import ExitCode
 from batchembed.manifest.render import problem_dict
-from batchembed.runner.survey import read_file, surveyed
+from batchembed.runner.survey import read_source, surveyed
 
 
 @click.command("validate")
@@ -34,7 +34,7 @@ def command(
     rejected = [found.rejections for found in told if found.rejections]
     submitted = [found.warnings for found in told if not found.rejections]
     many = len(asked.manifest.videos)
-    probed = sum(isinstance(video.source, FileSource) for video in asked.manifest.videos)
+    probed = sum(not isinstance(video.source, UrlSource) for video in asked.manifest.videos)
     if output_format == "json":
         print_json(
             {
@@ -73,11 +73,11 @@ def _probe(asked: Read) -> list[_Told]:
     """What is said of each video of which there is something to say."""
 
     def check(video: Video) -> _Told:
-        if not isinstance(video.source, FileSource) or video.skip is not None:
+        if isinstance(video.source, UrlSource) or video.skip is not None:
             return _Told((), ())
         told = surveyed(
             video,
-            read_file(video.source.path, None, hashed=False),
+            read_source(video.source, None, hashed=False),
             asked.manifest,
             asked.profile,
         )

@@ -52,6 +52,8 @@ _PASSING = frozenset(
 _PASSING_STATUS = re.compile(r"http_(408|409|423|425|429|5\d\d)")
 _STATUS = re.compile(r"http_[1-5]\d\d")
 
+#: The code of a job whose task the service no longer has.
+TASK_LOST = "task_lost"
 #: The checks of an answer name their failures so.
 _OF_ANSWERS = ("answer_", "segment_", "embedding_")
 

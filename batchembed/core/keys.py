@@ -10,7 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from batchembed.core.model import Content, JobKey, Parameters, VideoId, public_url
+from batchembed.core.model import (
+    Content,
+    JobKey,
+    ObjectIdentity,
+    Parameters,
+    VideoId,
+    public_url,
+)
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -72,6 +79,12 @@ def url_content(url: str) -> Content:
     return Content(kind="url", digest=sha256, weak=True)
 
 
+def object_content(identity: ObjectIdentity) -> Content:
+    """Identity of an object: weak, since only its store vouches for it."""
+    told: Json = {"uri": identity.path, "tag": identity.tag, "size_bytes": identity.size_bytes}
+    return Content(kind="object", digest=digest(told), weak=True)
+
+
 def job_key(content: Content, parameters: Parameters) -> JobKey:
     """The job's name. Options are not in it: all are retrieved, and filtered when published."""
     return JobKey(
@@ -90,7 +103,23 @@ def job_key(content: Content, parameters: Parameters) -> JobKey:
 
 def upload_name(dataset_id: str, key: JobKey, attempt: int, suffix: str) -> str:
     """The file name of an upload: a marker that the service's listing echoes, in plain ASCII."""
-    return f"bb1-{dataset_id[:8]}-{key[:16]}-{attempt}{suffix}"
+    return f"{upload_stem(dataset_id, key)}-{attempt}{suffix}"
+
+
+def upload_stem(dataset_id: str, key: JobKey) -> str:
+    """What the markers of all attempts at a job begin with."""
+    return f"bb1-{dataset_id[:8]}-{key[:16]}"
+
+
+_UPLOAD_NAME = re.compile(
+    r"(bb1-[0-9a-z]{1,8}-[0-9a-z]{1,16})-([1-9][0-9]{0,8})(?:\..*)?", re.DOTALL
+)
+
+
+def read_upload_name(name: str) -> tuple[str, int] | None:
+    """The marker in a file's name, without its attempt, and the attempt; None where there is none."""
+    match = _UPLOAD_NAME.fullmatch(name.lower())
+    return None if match is None else (match[1], int(match[2]))
 
 
 def idempotency_key(dataset_id: str, key: JobKey, attempt: int) -> str:

@@ -35,7 +35,36 @@ class UrlSource:
         return public_url(self.url)
 
 
-Source: TypeAlias = FileSource | UrlSource
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreOptions:
+    """How object stores that speak S3 are reached. Credentials are never among it."""
+
+    endpoint_url: str | None = None  #: None: AWS
+    region: str | None = None
+    anonymous: bool = False  #: requests are not signed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectSource:
+    """A video on an object store: it is read from there, and uploaded as a file is."""
+
+    uri: str
+    stores: StoreOptions
+
+    @property
+    def shown(self) -> str:
+        """The URI, which has no credentials in it."""
+        return self.uri
+
+
+#: What is opened and read here; a URL is the service's to fetch.
+ReadSource: TypeAlias = FileSource | ObjectSource
+Source: TypeAlias = ReadSource | UrlSource
+
+
+def address(source: ReadSource) -> str:
+    """The path or URI under which what is known of a file or an object is remembered."""
+    return source.path if isinstance(source, FileSource) else source.uri
 
 
 def public_url(url: str) -> str:
@@ -129,16 +158,31 @@ class FileIdentity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """Identity of what is embedded: sha256 of a file's bytes, or of a URL without its signature."""
+class ObjectIdentity:
+    """What is the same as long as an object is not written again."""
 
-    kind: str  #: `sha256` or `url`
+    path: str  #: its URI
+    tag: str  #: its ETag; of a store that has none, when it was written
+    size_bytes: int
+
+
+Identity: TypeAlias = FileIdentity | ObjectIdentity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """Identity of what is embedded.
+
+    sha256 of a file's bytes, of a URL without its signature, or of what an object's store says of it.
+    """
+
+    kind: str  #: `sha256`, `url` or `object`
     digest: str
     weak: bool = False
 
     @property
     def source_sha256(self) -> str | None:
-        """The sha256 of the bytes, which a URL's content does not tell."""
+        """The sha256 of the bytes, which the content of a URL or an object does not tell."""
         return self.digest if self.kind == "sha256" else None
 
 
@@ -173,7 +217,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputSpec:
-    """`path` is absolute."""
+    """`path` is an absolute path, or the URI of a folder on an object store."""
 
     path: str
     partition_by: tuple[str, ...]
@@ -246,3 +290,4 @@ class Manifest:
     quota: Quota
     budget: Budget
     max_runtime_s: float | None  #: then the run drains
+    stores: StoreOptions = StoreOptions()  #: complete: what variables say is in it

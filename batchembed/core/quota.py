@@ -188,6 +188,10 @@ class Charges:
         """Count a create of this run."""
         self._add(charge, budgeted=True)
 
+    def add_earlier(self, charge: Charge) -> None:
+        """Count a create of an earlier run, as if it was made now."""
+        self._add(charge, budgeted=self._budgets_earlier)
+
     def withdraw(self, charge: Charge) -> None:
         """Forget a create that made no task."""
         length_ms = self._length_ms(charge.video_sec)

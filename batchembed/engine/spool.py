@@ -66,13 +66,16 @@ class Spool:
         return self._folder / secrets.token_hex(12)
 
     def copy(self, file: BinaryIO) -> str:
-        """Take a whole file in. Returns its path."""
+        """Take a whole file in, or nothing of it. Returns its path."""
         path = self.new_path()
-        with path.open("xb") as sink:
-            shutil.copyfileobj(file, sink, _COPY_CHUNK)
-            sink.flush()
-            os.fsync(sink.fileno())
-        sync_folder(self._folder)
+        with contextlib.ExitStack() as undo:
+            undo.callback(discard, str(path))
+            with path.open("xb") as sink:
+                shutil.copyfileobj(file, sink, _COPY_CHUNK)
+                sink.flush()
+                os.fsync(sink.fileno())
+            sync_folder(self._folder)
+            undo.pop_all()
         return str(path)
 
     def keep_only(self, names: Collection[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from batchembed.core.keys import url_content
-from batchembed.core.model import FileSource, Parameters, Source, Video
+from batchembed.core.model import Parameters, Source, UrlSource, Video, address
 from batchembed.core.partitions import partition_problem
 from batchembed.core.problems import Place, Problem, Scalar
 from batchembed.manifest.document import Document, describe
@@ -68,7 +68,9 @@ def mixed_types(document: Document, videos: Iterable[Video]) -> Iterator[Problem
 
 
 def _identity(source: Source) -> str:
-    return source.path if isinstance(source, FileSource) else url_content(source.url).digest
+    if isinstance(source, UrlSource):
+        return url_content(source.url).digest
+    return address(source)
 
 
 def _kind(value: Scalar) -> str:

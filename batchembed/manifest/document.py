@@ -22,6 +22,10 @@ _API_KEY = re.compile(r"\btlk_\w+")
 _MISPLACED_KEY = re.compile(
     r"(?<=api_key_env)([\"']?\s*:\s*[\"']?)(?![A-Z_][A-Z0-9_]{0,63}(?![^\s\"',}]))([^\s\"',}]+)"
 )
+#: Credentials of a store, which have no place in a manifest.
+_STORE_KEY = re.compile(
+    r"((?:access_key|secret_key|session_token)\w*[\"']?\s*:\s*[\"']?)([^\s\"',}]+)", re.IGNORECASE
+)
 _LONGEST_KEY = 40
 
 #: The name of the file in a place on the command line.
@@ -99,6 +103,7 @@ def redacted(text: str) -> str:
     """The text with users and signatures of URLs, and API keys, starred out character by character."""
     without_urls = _URL.sub(lambda url: _SECRET.sub(_stars, url.group()), text)
     without_keys = _MISPLACED_KEY.sub(lambda key: key[1] + "*" * len(key[2]), without_urls)
+    without_keys = _STORE_KEY.sub(lambda key: key[1] + "*" * len(key[2]), without_keys)
     return _API_KEY.sub(_stars, without_keys)
 
 

@@ -7,7 +7,11 @@ import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
+
+from batchembed.core.model import StoreOptions
+from batchembed.stores.location import Location
 
 _WILD = re.compile(r"[*?\[]")
 _ANY_FOLDERS = "**"
@@ -23,7 +27,7 @@ def matches(folder: str, pattern: str, on_error: OnError) -> list[str]:
     can't be read.
     """
     parts = PurePosixPath(pattern).parts
-    plain = next((at for at, part in enumerate(parts) if _WILD.search(part)), len(parts) - 1)
+    plain = _plain(parts)
     start = posixpath.join("", *parts[:plain])
     wild = tuple(parts[plain:])
     walk = _Walk(deep=_ANY_FOLDERS in wild, levels=len(wild), on_error=on_error)
@@ -34,6 +38,33 @@ def matches(folder: str, pattern: str, on_error: OnError) -> list[str]:
         if _fits(names, wild)
     ]
     return sorted(found, key=os.fsencode)
+
+
+def object_matches(pattern: Location, stores: StoreOptions) -> list[Location]:
+    """Objects that the key of a pattern names, sorted by bytes; stars mean what they do in `matches`.
+
+    Only what is under the part without stars is listed.
+
+    Raises:
+        StoreError: the store can't be listed.
+    """
+    from batchembed.stores.listing import names_under  # noqa: PLC0415  pyarrow is slow to import
+
+    parts = tuple(pattern.key.split("/"))
+    plain = _plain(parts)
+    start, wild = replace(pattern, key="/".join(parts[:plain])), parts[plain:]
+    deep = len(wild) > 1 or _ANY_FOLDERS in wild
+    found = [
+        start.child("/".join(names))
+        for names in names_under(start, stores, deep=deep)
+        if _fits(names, wild)
+    ]
+    return sorted(found, key=lambda each: each.key.encode())
+
+
+def _plain(parts: Sequence[str]) -> int:
+    """How many of the parts have no stars; of a pattern without any, all but the last."""
+    return next((at for at, part in enumerate(parts) if _WILD.search(part)), len(parts) - 1)
 
 
 def excluded(name: str, exclude: Sequence[str]) -> bool:

@@ -29,9 +29,13 @@ from batchembed.manifest.overrides import override
 from batchembed.manifest.settings import Settings
 from batchembed.manifest.sources import Listed, Note, absolute, listed
 from batchembed.manifest.videos import Resolver, Setting
+from batchembed.stores.location import LocationError, is_uri, location_of
+from batchembed.stores.options import completed
 
 LOCAL_MODEL = "local-v1"
 REHEARSAL = ".rehearsal"
+_FOLDER = "name a folder in it, such as s3://bucket/dataset"
+_STORES = "$.stores"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ def read_manifest(
     overrides: Sequence[str] = (),
     rehearse: bool = False,
     cores: int | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> Resolved:
     """Read, check and resolve the manifest at `path`. No video is opened.
 
@@ -57,10 +62,13 @@ def read_manifest(
         overrides: `key=value`, as for `--set`.
         rehearse: run a manifest written for the service on the local engine, under the same limits.
         cores: how many there are, for `concurrency.workers`; None asks the system.
+        environ: variables that say where object stores are, where the manifest does not.
 
     Raises:
         InputMissingError: the manifest is not there, or can't be read.
         ManifestError: with every problem of the manifest.
+        StoreError: a glob or a table is on an object store that can't be read.
+        UsageError: a variable has an endpoint that can't be one.
     """
     document = override(load(path), overrides)
     problems = list(document.problems)
@@ -69,7 +77,8 @@ def read_manifest(
         raise ManifestError(unique([*problems, foreign], first=document.file))
     shape, document = check_shape(document)
     problems += shape
-    reading = _Reading(document, rehearse=rehearse, cores=cores or os.cpu_count() or 1)
+    cores = cores or os.cpu_count() or 1
+    reading = _Reading(document, rehearse=rehearse, cores=cores, environ=environ)
     problems += reading.problems(problems)
     if problems:
         raise ManifestError(unique(problems, first=document.file))
@@ -79,7 +88,9 @@ def read_manifest(
 class _Reading:
     """One document on its way; its shape is right, as far as its values were not taken out."""
 
-    def __init__(self, document: Document, *, rehearse: bool, cores: int) -> None:
+    def __init__(
+        self, document: Document, *, rehearse: bool, cores: int, environ: Mapping[str, str]
+    ) -> None:
         self._document = document
         self._folder = posixpath.dirname(os.path.abspath(document.file))  # noqa: PTH100  links stay
         self._written = self._engine(Settings(document, engine=EngineKind.TWELVELABS, cores=cores))
@@ -90,6 +101,7 @@ class _Reading:
             else self._written
         )
         self._settings = Settings(document, engine=self._engine_spec.kind, cores=cores)
+        self._stores = completed(self._settings.stores(), environ)
         of_written = Settings(document, engine=self._written.kind, cores=cores)
         self._profile = of_written.text("model_name")
         self._model = LOCAL_MODEL if self._rehearses else self._profile
@@ -107,14 +119,19 @@ class _Reading:
             engine=self._engine_spec.kind, model_name=self._model, profile=self._profile
         )
         resolver = Resolver(self._document, setting)
+        of_settings = list(self._settings.problems())
+        # With a wrong address, another store would be asked.
+        asks_stores = not any(_STORES in each.place.path for each in (*shape, *of_settings))
         problems = [
             *self._model_problems(),
-            *self._settings.problems(),
+            *of_settings,
             *self._output_problems(),
             *resolver.default_problems(),
         ]
         ids: list[Claim] = []
-        for found in listed(self._document, self._folder, shape):
+        for found in listed(
+            self._document, self._folder, shape, stores=self._stores, asks_stores=asks_stores
+        ):
             match found:
                 case Note():
                     self._notes.append(found.text)
@@ -160,13 +177,15 @@ class _Reading:
 
     def _output_problems(self) -> Iterator[Problem]:
         path = self._document.at(("output", "path"))
-        if isinstance(path, str) and "://" in path:
-            yield self._document.problem(
-                ("output", "path"),
-                "the dataset can't be written there",
-                code="output_path",
-                hint="name a folder: this version writes to no object store",
-            )
+        if not isinstance(path, str) or not is_uri(path):
+            return
+        try:
+            fault = None if location_of(path).key else ("the URI names a whole bucket", _FOLDER)
+        except LocationError as error:
+            fault = str(error), error.hint
+        if fault is not None:
+            message, hint = fault
+            yield self._document.problem(("output", "path"), message, code="output_path", hint=hint)
 
     # -- values
 
@@ -201,6 +220,7 @@ class _Reading:
                 quota=settings.quota(),
                 budget=settings.budget(),
                 max_runtime_s=settings.number_or_none("max_runtime_s"),
+                stores=self._stores,
             ),
             notes=tuple(self._notes),
         )
@@ -229,7 +249,11 @@ class _Reading:
 
     def _output(self) -> OutputSpec:
         written = str(self._document.at(("output", "path")))
-        path = posixpath.normpath(absolute(self._folder, written))
+        path = (
+            location_of(written).uri
+            if is_uri(written)
+            else posixpath.normpath(absolute(self._folder, written))
+        )
         return OutputSpec(
             path=path + REHEARSAL if self._rehearses else path,
             partition_by=self._partition_by(),

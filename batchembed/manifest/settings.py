@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from batchembed.core.model import Budget, Concurrency, EngineKind, Polling, Quota
+from batchembed.core.model import Budget, Concurrency, EngineKind, Polling, Quota, StoreOptions
 from batchembed.core.problems import Problem
 from batchembed.manifest.document import Document, Value
 from batchembed.manifest.schema import default_of, property_of
+from batchembed.stores.options import endpoint_fault
 
 
 class Settings:
@@ -41,6 +42,16 @@ class Settings:
                 "amount is set without price_per_minute",
                 code="missing_key",
                 hint="add price_per_minute: what a minute of video costs you, such as 0.042",
+            )
+
+        endpoint = self.stores().endpoint_url
+        fault = None if endpoint is None else endpoint_fault(endpoint)
+        if fault is not None:
+            yield self._document.problem(
+                ("stores", "s3", "endpoint_url"),
+                fault,
+                code="endpoint_url",
+                hint="such as https://minio.example.com:9000",
             )
 
     def value(self, *way: str) -> Value:
@@ -94,6 +105,16 @@ class Settings:
             video_minutes_per_hour=self.number_or_none("quota", "video_minutes_per_hour"),
             video_minutes_per_day=self.number_or_none("quota", "video_minutes_per_day"),
             max_inline_wait_s=self.number("quota", "max_inline_wait_s"),
+        )
+
+    def stores(self) -> StoreOptions:
+        """How object stores are reached, as far as it is written."""
+        endpoint = self.value("stores", "s3", "endpoint_url")
+        region = self.value("stores", "s3", "region")
+        return StoreOptions(
+            endpoint_url=endpoint if isinstance(endpoint, str) else None,
+            region=region if isinstance(region, str) else None,
+            anonymous=self.value("stores", "s3", "anonymous") is True,
         )
 
     def budget(self) -> Budget:

@@ -7,18 +7,29 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
-from urllib.parse import urlsplit
 
-from batchembed.core.model import FileSource, Source, UrlSource, public_url
+from batchembed.core.model import (
+    FileSource,
+    ObjectSource,
+    ReadSource,
+    Source,
+    StoreOptions,
+    UrlSource,
+    address,
+    public_url,
+)
 from batchembed.core.problems import Place, Problem
+from batchembed.errors import StoreMissingError
 from batchembed.manifest.document import Document, Path, Value
-from batchembed.manifest.globs import excluded, matches
+from batchembed.manifest.globs import excluded, matches, object_matches
 from batchembed.manifest.render import escaped
 from batchembed.manifest.schema import PARAMETERS
 from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
+from batchembed.manifest.uris import location_fault, url_fault
+from batchembed.stores.location import is_uri, location_of
 
 _HOLDER = re.compile(r"\$\.(defaults|videos\[\d+\])(?:\.(\w+))?")
 
@@ -52,25 +63,38 @@ class Note(NamedTuple):
 Found: TypeAlias = Listed | Problem | Note
 
 
-def listed(document: Document, folder: str, problems: Sequence[Problem] = ()) -> Iterator[Found]:
+def listed(
+    document: Document,
+    folder: str,
+    problems: Sequence[Problem] = (),
+    *,
+    stores: StoreOptions,
+    asks_stores: bool = True,
+) -> Iterator[Found]:
     """Every video of the manifest, in order, with the problems and notes met on the way.
 
     The document must have the manifest's shape; `problems` are those of values that were taken out
     of it for that. Relative paths are taken from `folder`. A file named by `video_file` is left out
-    of every glob and table.
+    of every glob and table. Where `asks_stores` is not set, those on stores are left out.
+
+    Raises:
+        StoreError: a glob or a table is on a store that can't be read.
     """
     entries = document.at(("videos",))
     if not isinstance(entries, list):
         return
     files = [entry.get("video_file") for entry in entries if isinstance(entry, dict)]
-    named = frozenset(absolute(folder, path) for path in files if isinstance(path, str))
+    named = frozenset(
+        path if is_uri(path) else absolute(folder, path) for path in files if isinstance(path, str)
+    )
+    scene = _Scene(document, folder, stores, asks_stores, named)
     unread = _unread(problems)
     shared = unread.get("defaults", frozenset())
     for at, entry in enumerate(entries):
         if not isinstance(entry, dict):
             continue
         own = unread.get(f"videos[{at}]", frozenset()) | (shared - entry.keys())
-        yield from _Entry(document, folder, ("videos", at), entry, named, own).videos()
+        yield from _Entry(scene, ("videos", at), entry, own).videos()
 
 
 def _unread(problems: Sequence[Problem]) -> dict[str, frozenset[str]]:
@@ -106,22 +130,6 @@ def given_at(
     return given, places
 
 
-def url_fault(url: str) -> str | None:
-    """What is wrong with a video's URL."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        return f"this is not a URL: {error}"
-    if parts.scheme not in {"http", "https"}:
-        return "a video_url begins with https:// or http://"
-    if not host:
-        return "the URL names no host"
-    if any(character.isspace() for character in url):
-        return "a URL has no spaces"
-    return None
-
-
 def _all(files: int) -> str:
     return "the only file" if files == 1 else f"all {files} files"
 
@@ -131,26 +139,28 @@ def _is_plain(name: str) -> bool:
     return not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in name)
 
 
+class _Scene(NamedTuple):
+    """What all entries of one document share."""
+
+    document: Document
+    folder: str
+    stores: StoreOptions
+    asks_stores: bool
+    named: frozenset[str]  #: files and objects with an entry of their own
+
+
 class _Entry:
     """One entry of `videos`."""
 
     def __init__(
-        self,
-        document: Document,
-        folder: str,
-        path: Path,
-        entry: Mapping[str, Value],
-        named: frozenset[str],
-        unread: frozenset[str],
+        self, scene: _Scene, path: Path, entry: Mapping[str, Value], unread: frozenset[str]
     ) -> None:
-        self._document = document
-        self._folder = folder
+        self._document, self._folder, self._stores, self._asks_stores, self._named = scene
         self._path = path
         self._entry = entry
-        self._named = named
         self._unread = unread
-        self._place = document.place(path)
-        self._given, self._places = given_at(document, path, entry)
+        self._place = self._document.place(path)
+        self._given, self._places = given_at(self._document, path, entry)
 
     def videos(self) -> Iterator[Found]:
         entry = self._entry
@@ -159,6 +169,10 @@ class _Entry:
         if kind is None or not isinstance(value, str):
             return
         place = self._document.place((*self._path, kind))
+        wrong = None if kind == "video_url" else location_fault(value)
+        if wrong is not None:
+            yield self._document.problem_at(place, wrong.message, code="uri", hint=wrong.hint)
+            return
         match kind:
             case "video_file":
                 yield self._video(self._file(value), kind, place)
@@ -169,16 +183,20 @@ class _Entry:
                 else:
                     hint = "such as https://example.com/a.mp4"
                     yield self._document.problem_at(place, fault, code="url", hint=hint)
+            case "glob" | "table" if is_uri(value) and not self._asks_stores:
+                return
             case "glob":
                 yield from self._glob(value, place)
             case _:
                 yield from self._table(value, place)
 
     def _is_named(self, source: Source) -> bool:
-        """Whether an entry of its own names the file."""
-        return isinstance(source, FileSource) and source.path in self._named
+        """Whether an entry of its own names the file or object."""
+        return not isinstance(source, UrlSource) and address(source) in self._named
 
-    def _file(self, path: str) -> FileSource:
+    def _file(self, path: str) -> ReadSource:
+        if is_uri(path):
+            return ObjectSource(uri=location_of(path).uri, stores=self._stores)
         return FileSource(path=absolute(self._folder, path), shown=path)
 
     def _video(self, source: Source, kind: str, place: Place) -> Listed:
@@ -200,15 +218,20 @@ class _Entry:
     def _own_id(self, source: Source) -> str:
         if isinstance(source, UrlSource):
             return unicodedata.normalize("NFC", public_url(source.url))
+        if isinstance(source, ObjectSource):
+            return unicodedata.normalize("NFC", source.uri)
         return path_id(self._folder, source.shown)
 
     def _glob(self, pattern: str, place: Place) -> Iterator[Found]:
         errors: list[OSError] = []
         exclude = self._entry.get("exclude")
-        refused = (
-            [word for word in exclude if isinstance(word, str)] if isinstance(exclude, list) else []
-        )
-        matching = matches(self._folder, pattern, errors.append)
+        words = exclude if isinstance(exclude, list) else []
+        refused = [word for word in words if isinstance(word, str)]
+        try:
+            matching = self._matching(pattern, errors.append)
+        except StoreMissingError as none:
+            yield self._document.problem_at(place, str(none), code="glob_empty")
+            return
         found = [name for name in matching if not excluded(name, refused)]
         for error in errors:
             unread = escaped(os.fsdecode(error.filename))
@@ -217,6 +240,8 @@ class _Entry:
         if not found and not errors:
             message = f"no file matches {pattern}"
             hint = "patterns are relative to the manifest's folder, and * stays within one folder"
+            if is_uri(pattern):
+                hint = "a pattern is held against the whole key, and * stays between two slashes"
             if matching:
                 message = f"exclude leaves out {_all(len(matching))} that {pattern} matches"
                 hint = "take a pattern out of exclude, or the entry out of the manifest"
@@ -224,19 +249,24 @@ class _Entry:
                 hint = "braces stand for themselves here: write one glob for each"
             yield self._document.problem_at(place, message, code="glob_empty", hint=hint)
         for name in found:
-            source = self._file(name)
-            if not _is_plain(name):
+            if not _is_plain(name) or location_fault(name) is not None:
                 shown = name.encode("unicode_escape").decode()
                 yield Note(f"left out {shown}: its name can't be written in a dataset; rename it")
-            elif not self._is_named(source):
+            elif not self._is_named(source := self._file(name)):
                 yield self._video(source, "glob", place)
+
+    def _matching(self, pattern: str, on_error: Callable[[OSError], None]) -> list[str]:
+        if not is_uri(pattern):
+            return matches(self._folder, pattern, on_error)
+        return [each.uri for each in object_matches(location_of(pattern), self._stores)]
 
     def _table(self, name: str, place: Place) -> Iterator[Found]:
         columns = self._entry.get("columns")
         wanted = self._entry.get("metadata_columns")
         spec = TableSpec(
-            path=absolute(self._folder, name),
+            path=name if is_uri(name) else absolute(self._folder, name),
             shown=name,
+            stores=self._stores,
             columns={key: str(to) for key, to in columns.items()}
             if isinstance(columns, dict)
             else {},
@@ -261,7 +291,8 @@ class _Entry:
             yield Note(row)
             return
         unit = "row" if table.lower().endswith(".parquet") else "line"
-        shown = posixpath.join(posixpath.dirname(self._document.file), table)
+        folder = "" if is_uri(table) else posixpath.dirname(self._document.file)
+        shown = posixpath.join(folder, table)
         at = Place(file=shown, line=row.line, column=0, path=f"{unit} {row.line}")
         if isinstance(row, RowFault):
             where = self._cell(at, row.key) if row.key else at
@@ -281,7 +312,12 @@ class _Entry:
         values = row.values
         source: Source
         if "video_file" in values:
-            source = self._file(str(values["video_file"]))
+            written = str(values["video_file"])
+            wrong = location_fault(written)
+            if wrong is not None:
+                where = self._cell(at, "video_file")
+                return Problem(place=where, message=wrong.message, code="uri", hint=wrong.hint)
+            source = self._file(written)
         else:
             url = str(values["video_url"])
             fault = url_fault(url)

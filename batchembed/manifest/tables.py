@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import csv
 import functools
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 
+from batchembed.core.model import StoreOptions
 from batchembed.core.problems import Scalar
+from batchembed.errors import StoreMissingError
 from batchembed.manifest.document import Value, describe
 from batchembed.manifest.explain import Fault, explain
 from batchembed.manifest.scalars import CONTROL, INT64, ScalarError, named, plain
 from batchembed.manifest.schema import PARAMETERS, row_validator
+from batchembed.stores.location import is_uri, location_of
 
 _TEXTS = ("video_file", "video_url", "id", "skip")
 _LISTS = ("video_embedding_scope", "embedding_option")
 KEYS = (*_TEXTS, *PARAMETERS)
+#: Of each request to a store.
+_BUFFER_BYTES = 8 << 20
 
 _Cells: TypeAlias = Mapping[str, object]
 
@@ -30,10 +36,24 @@ _Cells: TypeAlias = Mapping[str, object]
 class TableSpec:
     """A table, and which of its columns mean what; `columns` has those not named like their key."""
 
-    path: str
+    path: str  #: or URI
     shown: str
     columns: Mapping[str, str]
     metadata: tuple[str, ...]
+    stores: StoreOptions
+
+    def open(self) -> BinaryIO:
+        """The table's file or object.
+
+        Raises:
+            OSError: a file can't be opened.
+            StoreError: an object can't.
+        """
+        if not is_uri(self.path):
+            return Path(self.path).open("rb")
+        from batchembed.stores.file import ObjectFile  # noqa: PLC0415  pyarrow, as below
+
+        return io.BufferedReader(ObjectFile(location_of(self.path), self.stores), _BUFFER_BYTES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +98,7 @@ def read_table(spec: TableSpec) -> Iterator[Row | RowFault | str]:
 
     Raises:
         TableError: it is missing, broken, of another format, or lacks a column that it should have.
+        StoreError: its store can't be read.
     """
     suffix = spec.path.rpartition(".")[2].lower()
     readers = {"csv": _csv, "jsonl": _jsonl, "ndjson": _jsonl, "parquet": _parquet}
@@ -98,6 +119,8 @@ def read_table(spec: TableSpec) -> Iterator[Row | RowFault | str]:
         raise TableError(
             f"{spec.shown} can't be read: {error.strerror or error}", hint=hint
         ) from error
+    except StoreMissingError as error:
+        raise TableError(str(error), hint="list what is there, and name that") from error
     except UnicodeDecodeError as error:
         raise TableError(
             f"{spec.shown} is broken: {error}", hint="save it as UTF-8 text"
@@ -222,7 +245,7 @@ def _control_faults(values: Mapping[str, Value]) -> Iterator[Fault]:
 
 
 def _csv(spec: TableSpec) -> _Table:
-    with Path(spec.path).open(encoding="utf-8-sig", newline="") as stream:
+    with io.TextIOWrapper(spec.open(), encoding="utf-8-sig", newline="") as stream:
         reader = csv.reader(stream, strict=True)
         header = next(_quoted(spec, reader, lambda: reader.line_num), [])
         twice = sorted({name for name in header if header.count(name) > 1})
@@ -302,7 +325,7 @@ def _jsonl(spec: TableSpec) -> _Table:
 
 
 def _json_rows(spec: TableSpec) -> Iterator[tuple[int, _Cells | RowFault]]:
-    with Path(spec.path).open("rb") as stream:
+    with spec.open() as stream:
         for line, text in enumerate(stream, start=1):
             if not text.strip():
                 continue
@@ -324,7 +347,8 @@ def _parquet(spec: TableSpec) -> _Table:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        columns = pq.read_schema(spec.path).names
+        with spec.open() as stream:
+            columns = pq.read_schema(stream).names
     except pa.ArrowException as error:
         raise _broken(spec, error) from error
     return columns, _parquet_rows(spec)
@@ -337,7 +361,7 @@ def _parquet_rows(spec: TableSpec) -> Iterator[tuple[int, _Cells]]:
     wanted = {*(spec.columns.get(key, key) for key in KEYS), *spec.metadata}
     line = 0
     try:
-        with pq.ParquetFile(spec.path) as file:
+        with spec.open() as stream, pq.ParquetFile(stream) as file:
             columns = [name for name in file.schema_arrow.names if name in wanted]
             for batch in file.iter_batches(columns=columns):
                 for row in batch.to_pylist():

@@ -44,19 +44,24 @@ def probe(path: str) -> Facts | Reason:
         return error.reason
 
 
-def probe_file(file: BinaryIO, size_bytes: int) -> Facts:
+def probe_file(file: BinaryIO, size_bytes: int, *, timeout_s: float = 5.0) -> Facts:
     """The same of an open file, positioned at its start, which stays the caller's to close.
+
+    Args:
+        file: readable and seekable.
+        size_bytes: of it.
+        timeout_s: as `open_container` takes it.
 
     Raises:
         UnreadableVideoError: it can't be used as a video.
     """
-    with open_container(file) as container:
+    with open_container(file, timeout_s=timeout_s) as container:
         said = _said_duration_sec(container)
         if said is not None:
             return _facts(container, size_bytes, said)
         walked = _walked_duration_sec(container)
     file.seek(0)
-    with open_container(file) as container:
+    with open_container(file, timeout_s=timeout_s) as container:
         return _facts(container, size_bytes, walked)
 
 

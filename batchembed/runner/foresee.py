@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from batchembed.core.model import FileSource, JobKey, Manifest, Profile, Video
+from batchembed.core.model import (
+    FileSource,
+    JobKey,
+    Manifest,
+    Profile,
+    UrlSource,
+    Video,
+    address,
+)
 from batchembed.core.outcome import Outcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry
@@ -64,12 +72,14 @@ def _found(
     video: Video, manifest: Manifest, profile: Profile, known: Mapping[str, KnownFile]
 ) -> Surveyed | None:
     source = video.source
-    if not isinstance(source, FileSource):
+    if isinstance(source, UrlSource):
         return surveyed_url(video, source.url)
-    identity = identify(source.path)
-    if isinstance(identity, Reason):
-        return surveyed(video, identity, manifest, profile)
-    remembered = known.get(source.path)
-    if remembered is None or remembered.identity != identity:
-        return None
-    return surveyed(video, remembered, manifest, profile)
+    remembered = known.get(address(source))
+    if isinstance(source, FileSource):
+        identity = identify(source.path)
+        if isinstance(identity, Reason):
+            return surveyed(video, identity, manifest, profile)
+        if remembered is None or remembered.identity != identity:
+            return None
+    # An object is taken to be as it was: to ask its store takes as long as a run's own look.
+    return None if remembered is None else surveyed(video, remembered, manifest, profile)

@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from io import FileIO
+from typing import BinaryIO
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import Upload
 from batchembed.core.keys import idempotency_key
 from batchembed.core.model import (
-    FileIdentity,
-    FileSource,
+    Identity,
     Job,
     JobKey,
     TaskId,
@@ -30,23 +31,25 @@ from batchembed.errors import (
     BatchembedError,
     RateLimitError,
     ServiceError,
+    StoreError,
     SubmissionUnknown,
     UsageLimitError,
     VideoChangedError,
 )
-from batchembed.media.identity import identify
+from batchembed.media.objects import unreadable
+from batchembed.media.sources import identify_source, open_source
 from batchembed.media.unreadable import UnreadableVideoError
 from batchembed.runner.book import Book
 from batchembed.runner.gate import Gate
 from batchembed.runner.stopping import StoppedError
-from batchembed.runner.upload import has_bytes, is_changed, opened, upload_of
+from batchembed.runner.upload import has_bytes, is_changed, upload_of
 from batchembed.store.ledger import Ledger
 
 #: The engine says so too, of a task whose file is no longer where it was.
 FILE_CHANGED = "video_file_changed"
 
 #: States from which a job is planned again before it is sent again.
-_AGAIN = frozenset({State.UNKNOWN, State.FAILED, State.LOST})
+AGAIN = frozenset({State.UNKNOWN, State.FAILED, State.LOST})
 
 
 def intent_of(job: Job) -> Intent:
@@ -95,7 +98,7 @@ class Submitter:
     _own: set[JobKey] = field(default_factory=set)  #: jobs that this run meant to create
 
     async def submit(
-        self, video_id: VideoId, job: Job, identity: FileIdentity | None, attempt: int
+        self, video_id: VideoId, job: Job, identity: Identity | None, attempt: int
     ) -> Reason | None:
         """Create the task. The entry is durably `submitting` before anything is sent.
 
@@ -111,7 +114,7 @@ class Submitter:
         if self.limit is not None and self._begun >= self.limit:
             return Reason(code="limit", message=f"this run creates {self.limit} tasks, no more")
         self._begun += 1  # before any wait: those who queue have passed
-        async with self.gate.sending(upload=isinstance(job.source, FileSource)):
+        async with self.gate.sending(upload=not isinstance(job.source, UrlSource)):
             charge = await self.gate.admit(seconds_of(intent_of(job)))
             if isinstance(charge, Reason):
                 self._begun -= 1
@@ -122,12 +125,11 @@ class Submitter:
         self,
         video_id: VideoId,
         job: Job,
-        identity: FileIdentity | None,
+        identity: Identity | None,
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
-        if identity is not None and await asyncio.to_thread(identify, identity.path) != identity:
-            self._withdraw(charge)
+        if identity is not None and await self._is_another(job, identity, charge):
             await self.book.ensure(job.job_key)
             return Reason(
                 code=FILE_CHANGED,
@@ -150,9 +152,8 @@ class Submitter:
             if error.task_id is None or not await asyncio.to_thread(has_bytes, job):
                 return await self._changed(entry, charge, error)
             task_id = TaskId(error.task_id)  # it has a new time, or another link: no new bytes
-        except UnreadableVideoError as error:
-            await self._unsent(entry, charge)
-            return error.reason
+        except (UnreadableVideoError, StoreError, OSError) as error:
+            return await self._unread(entry, charge, error)
         except (RateLimitError, UsageLimitError) as error:
             await self.gate.refused(error)
             await self._unsent(entry, charge)
@@ -160,13 +161,6 @@ class Submitter:
         except BatchembedError as error:
             await self._refused(entry, charge, error)
             return None
-        except OSError as error:
-            await self._unsent(entry, charge)
-            return Reason(
-                code="video_file_unreadable",
-                message=f"the file can't be read any more: {error.strerror}",
-                hint="run again once it can",
-            )
         if charge.video_sec is None:
             self.charges[job.job_key] = charge
         self.submitted += 1
@@ -178,6 +172,19 @@ class Submitter:
             )
         )
         return None
+
+    async def _is_another(self, job: Job, identity: Identity, charge: Charge) -> bool:
+        """Whether the file or object is not the one that was read; then nothing is charged."""
+        if isinstance(job.source, UrlSource):
+            return False
+        try:
+            now = await asyncio.to_thread(identify_source, job.source)
+        except StoreError:
+            self._withdraw(charge)
+            raise
+        if now != identity:
+            self._withdraw(charge)
+        return now != identity
 
     async def _learn_the_time(self) -> None:
         """A task of a URL is told from older ones by the service's clock alone."""
@@ -199,6 +206,12 @@ class Submitter:
             self.gate.withdraw(charge)
             self._begun -= key in self._own
 
+    def charge(self, key: JobKey, charge: Charge) -> None:
+        """A create that an earlier run made, and of which nobody knew, is charged now."""
+        self.gate.charge(charge)
+        if charge.video_sec is None:
+            self.charges[key] = charge
+
     async def _intend(self, video_id: VideoId, job: Job, attempt: int, charge: Charge) -> Entry:
         """Bring the job to `submitting`, with its charge, in one transaction."""
         entry = await self.book.ensure(job.job_key)
@@ -212,7 +225,7 @@ class Submitter:
         )
         intent = replace(intent_of(job), server_at=self.server_now())
         meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)
-        moves = [(entry.state, planned)] if entry.state in _AGAIN else []
+        moves = [(entry.state, planned)] if entry.state in AGAIN else []
         if entry.state is not State.SUBMITTING:
             moves.append((State.PLANNED, meant))
 
@@ -222,7 +235,7 @@ class Submitter:
 
         return (await self.book.move_all(moves, also=also))[-1] if moves else entry
 
-    async def _lost(self, job: Job, identity: FileIdentity | None, entry: Entry) -> None:
+    async def _lost(self, job: Job, identity: Identity | None, entry: Entry) -> None:
         """The answer was lost. Whoever looks for the task says since when: at once, by both clocks.
 
         If other bytes were sent than those of the job, its task is of no use.
@@ -240,19 +253,20 @@ class Submitter:
             )
             await self.book.move(unknown, old=State.SUBMITTING)
 
-    async def _create(self, job: Job, identity: FileIdentity | None, entry: Entry) -> TaskId:
+    async def _create(self, job: Job, identity: Identity | None, entry: Entry) -> TaskId:
         asked = job.parameters
         with contextlib.ExitStack() as stack:
             upload: Upload | None = None
             url: str | None = None
             match job.source:
-                case FileSource(path=path):
-                    file = stack.enter_context(await asyncio.to_thread(opened, path, identity))
-                    upload = upload_of(
-                        job, path, file, dataset_id=self.dataset_id, attempt=entry.attempt
-                    )
                 case UrlSource(url=url):
                     pass
+                case source:
+                    file = await asyncio.to_thread(open_source, source, identity)
+                    stack.callback(_close, file)
+                    upload = upload_of(
+                        job, source, file, dataset_id=self.dataset_id, attempt=entry.attempt
+                    )
             answer = await self.client.create(
                 model_name=asked.model_name,
                 video_file=upload,
@@ -277,6 +291,23 @@ class Submitter:
         await self.book.move(failed, old=State.SUBMITTING)
         return None
 
+    async def _unread(
+        self, entry: Entry, charge: Charge, error: UnreadableVideoError | StoreError | OSError
+    ) -> Reason:
+        """The video could not be read to its end, so no task was made."""
+        await self._unsent(entry, charge)
+        match error:
+            case UnreadableVideoError():
+                return error.reason
+            case StoreError():
+                return unreadable(error).reason
+            case OSError():
+                return Reason(
+                    code="video_file_unreadable",
+                    message=f"the file can't be read any more: {error.strerror}",
+                    hint="run again once it can",
+                )
+
     async def _refused(self, entry: Entry, charge: Charge, error: BatchembedError) -> None:
         """The create certainly made no task: the video's failure, or the whole run's."""
         if not isinstance(error, ApiError) or _ends_the_run(error):
@@ -299,6 +330,15 @@ class Submitter:
     def _withdraw(self, charge: Charge) -> None:
         self._begun -= 1
         self.gate.withdraw(charge)
+
+
+def _close(file: BinaryIO) -> None:
+    """Close it. Where a create is cancelled, a store may yet be read from: that is not waited for."""
+    if isinstance(file, FileIO):
+        file.close()
+    else:
+        closing = asyncio.get_running_loop().run_in_executor(None, file.close)
+        closing.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 def _withdrawal(entry: Entry) -> Callable[[Ledger], None]:

@@ -1,7 +1,7 @@
 """Reads each video's file once, and says which job it is, or why it can't be one.
 
-What a file told is remembered in the ledger under its identity (device, inode, size, times): as
-long as that stands, nothing is opened or hashed again.
+What a file told is remembered in the ledger under its identity (device, inode, size, times), what
+an object told under what its store says of it: as long as that stands, nothing is read again.
 """
 
 from __future__ import annotations
@@ -12,21 +12,26 @@ from dataclasses import dataclass
 
 import msgspec
 
-from batchembed.core.keys import job_key, url_content
+from batchembed.core.keys import job_key, object_content, url_content
 from batchembed.core.model import (
     Content,
     Facts,
-    FileIdentity,
-    FileSource,
+    Identity,
     Job,
     Manifest,
+    ObjectIdentity,
+    ObjectSource,
     Profile,
+    ReadSource,
+    UrlSource,
     Video,
+    address,
 )
 from batchembed.core.problems import Reason
 from batchembed.core.rules import options_absent
 from batchembed.media.identity import identify, sha256_file
 from batchembed.media.limits import breaches
+from batchembed.media.objects import identify_object, probe_object
 from batchembed.media.probe import probe
 from batchembed.media.unreadable import MISSING, UNREADABLE, UnreadableVideoError
 from batchembed.store.ledger import KnownFile
@@ -39,7 +44,7 @@ class Surveyed:
     video: Video
     job: Job | None
     facts: Facts | None
-    identity: FileIdentity | None
+    identity: Identity | None
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Reason, ...] = ()
     options_absent: tuple[str, ...] = ()
@@ -64,6 +69,29 @@ def judge(
     return hopeless, tuple(reason for reason in found if reason not in hopeless)
 
 
+def read_source(source: ReadSource, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
+    """What a video's file or object tells: what is remembered while its identity stands, else read anew.
+
+    With `hashed`, the sha256 of a file too. A `Reason` where there is nothing to be identified.
+
+    Raises:
+        StoreError: a store that no video can be read from.
+    """
+    if isinstance(source, ObjectSource):
+        return _read_object(source, known)
+    return read_file(source.path, known, hashed=hashed)
+
+
+def _read_object(source: ObjectSource, known: KnownFile | None) -> KnownFile | Reason:
+    try:
+        if known is not None and identify_object(source) == known.identity:
+            return known
+        identity, facts = probe_object(source)
+    except UnreadableVideoError as error:
+        return error.reason
+    return KnownFile(identity=identity, facts=facts)
+
+
 def read_file(path: str, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
     """What a file tells: what is remembered of it while its identity stands, else read anew.
 
@@ -85,14 +113,14 @@ def read_file(path: str, known: KnownFile | None, *, hashed: bool) -> KnownFile 
 def surveyed(
     video: Video, read: KnownFile | Reason, manifest: Manifest, profile: Profile
 ) -> Surveyed:
-    """What a video of a file is, from what its file told."""
+    """What a video of a file or an object is, from what that told."""
     facts = read if isinstance(read, Reason) else read.facts
     reasons, warnings = judge(video, facts, manifest)
     known_facts = facts if isinstance(facts, Facts) else None
-    sha256 = None if isinstance(read, Reason) else read.sha256
+    content = None if isinstance(read, Reason) else _content(read)
     job = None
-    if not reasons and sha256 is not None:
-        job = _job(video, Content(kind="sha256", digest=sha256), known_facts)
+    if not reasons and content is not None:
+        job = _job(video, content, known_facts)
     return Surveyed(
         video=video,
         job=job,
@@ -106,18 +134,25 @@ def surveyed(
     )
 
 
+def _content(read: KnownFile) -> Content | None:
+    """Identity of what was read; of a file, once it is hashed."""
+    if isinstance(read.identity, ObjectIdentity):
+        return object_content(read.identity)
+    return None if read.sha256 is None else Content(kind="sha256", digest=read.sha256)
+
+
 def survey(
     video: Video, known: Mapping[str, KnownFile], manifest: Manifest, profile: Profile
 ) -> Surveyed:
     """Probe, judge, and only then hash: a file that is rejected is never read to its end."""
     source = video.source
-    if not isinstance(source, FileSource):
+    if isinstance(source, UrlSource):
         return surveyed_url(video, source.url)
-    read = read_file(source.path, known.get(source.path), hashed=False)
+    read = read_source(source, known.get(address(source)), hashed=False)
     found = surveyed(video, read, manifest, profile)
     if found.reasons or found.job is not None or isinstance(read, Reason):
         return found
-    return surveyed(video, read_file(source.path, read, hashed=True), manifest, profile)
+    return surveyed(video, read_source(source, read, hashed=True), manifest, profile)
 
 
 def surveyed_url(video: Video, url: str) -> Surveyed:
@@ -155,29 +190,28 @@ class Surveyor:
     async def survey(self, video: Video) -> Surveyed:
         """As the function `survey`, but each file is read once, however many videos share it."""
         source = video.source
-        if not isinstance(source, FileSource):
+        if isinstance(source, UrlSource):
             return surveyed_url(video, source.url)
-        found = surveyed(
-            video, await self._read(source.path, hashed=False), self._manifest, self._profile
-        )
+        read = await self._read(source, hashed=False)
+        found = surveyed(video, read, self._manifest, self._profile)
         if found.reasons or found.job is not None:
             return found
-        return surveyed(
-            video, await self._read(source.path, hashed=True), self._manifest, self._profile
-        )
+        read = await self._read(source, hashed=True)
+        return surveyed(video, read, self._manifest, self._profile)
 
-    def _read(self, path: str, *, hashed: bool) -> asyncio.Task[KnownFile | Reason]:
-        if (path, hashed) not in self._reading:
-            self._reading[path, hashed] = asyncio.create_task(self._read_once(path, hashed=hashed))
-        return self._reading[path, hashed]
+    def _read(self, source: ReadSource, *, hashed: bool) -> asyncio.Task[KnownFile | Reason]:
+        key = address(source), hashed
+        if key not in self._reading:
+            self._reading[key] = asyncio.create_task(self._read_once(source, hashed=hashed))
+        return self._reading[key]
 
-    async def _read_once(self, path: str, *, hashed: bool) -> KnownFile | Reason:
-        before = self._known.get(path)
+    async def _read_once(self, source: ReadSource, *, hashed: bool) -> KnownFile | Reason:
+        before = self._known.get(address(source))
         if hashed:
-            probed = await self._read(path, hashed=False)
+            probed = await self._read(source, hashed=False)
             before = before if isinstance(probed, Reason) else probed
         async with self._turn:
-            read = await asyncio.to_thread(read_file, path, before, hashed=hashed)
+            read = await asyncio.to_thread(read_source, source, before, hashed=hashed)
         if isinstance(read, KnownFile) and read != before and not _may_pass(read.facts):
             await self._remember(read)
         return read

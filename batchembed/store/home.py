@@ -13,8 +13,9 @@ This folder belongs to batchembed. It is not a cache.
 
 Each folder in here is the state of one dataset: which tasks were created and paid for
 (`ledger.sqlite`), results that wait to be published (`staging`), and the tasks of the embedded
-engine (`engine`). Deleting it forgets tasks that are already paid for: the next run would create
-them again.
+engine (`engine`). Where it is lost, the next run takes what is committed from the dataset, and
+looks for tasks in flight in the service's listing, which has those of the last days: what is older,
+and not committed, is paid for again.
 """
 
 

@@ -6,16 +6,19 @@ from typing import Protocol
 
 import msgspec
 
-from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId, VideoId
+from batchembed.core.model import Facts, Identity, JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
-from batchembed.core.states import Entry, State
+from batchembed.core.states import KEPT_S, Entry, State
 
 
 class KnownFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What reading a file told: its facts, or why it has none, and its sha256 once hashed."""
+    """What reading a file told: its facts, or why it has none, and its sha256 once hashed.
 
-    identity: FileIdentity
+    An object of a store is a file too, which is never hashed.
+    """
+
+    identity: Identity
     facts: Facts | Reason
     sha256: str | None = None
 
@@ -38,8 +41,35 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     why: str
 
 
+class Beginning(msgspec.Struct, frozen=True, kw_only=True):
+    """From where on a ledger knows every create of its dataset."""
+
+    doubted_since: float | None  #: earlier creates may be unknown to it; None: it knows all
+    record: int | None  #: the dataset's record that it was rebuilt from
+
+    def doubts(self, now: float) -> float | None:
+        """Since when creates may be unknown that a service may still list, where that is so."""
+        since = self.doubted_since
+        return None if since is None or now - since > KEPT_S else since
+
+
 class Ledger(Protocol):
     """What the runner asks of a ledger."""
+
+    def beginning(self) -> Beginning | None:
+        """From where on it knows every create; None where nobody has said so yet."""
+        ...
+
+    def begin(self, beginning: Beginning) -> None:
+        """Keep from where on it knows every create, in place of what it said before.
+
+        What it has of creates that are not under way, it is no longer asked to believe.
+        """
+        ...
+
+    def recall(self, entry: Entry) -> None:
+        """Put in a job as the dataset's record knows it, in place of what is there, if rows are not."""
+        ...
 
     def entries(self) -> dict[JobKey, Entry]:
         """Every entry."""
@@ -106,7 +136,7 @@ class Ledger(Protocol):
         ...
 
     def files(self) -> dict[str, KnownFile]:
-        """Every remembered file, by path."""
+        """Every remembered file, by path or URI."""
         ...
 
     def remember(self, known: KnownFile) -> None:

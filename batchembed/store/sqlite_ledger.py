@@ -7,6 +7,7 @@ cut, which WAL with `synchronous = NORMAL` does not.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +15,19 @@ from typing import Any
 
 import msgspec
 
-from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId, VideoId
+from batchembed.core.model import (
+    Facts,
+    FileIdentity,
+    JobKey,
+    ObjectIdentity,
+    TaskId,
+    VideoId,
+)
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, Intent, Staged, State, require_allowed
 from batchembed.errors import LedgerError
-from batchembed.store.ledger import Block, KnownFile, LedgerMove
+from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.queries import migrations, queries
 
 APPLICATION_ID = 0x62_62_6C_31  # "bbl1"
@@ -130,30 +138,31 @@ class SqliteLedger:
     def move(self, entry: Entry, *, old: State) -> bool:
         """Take a job from `old` to what `entry` says; False if it was no longer in `old`."""
         require_allowed(old, entry.state)
-        values = {
-            "job_key": entry.job_key,
-            "state": entry.state,
-            "attempt": entry.attempt,
-            "task_id": entry.task_id,
-            "staged": _json(entry.staged),
-            "commit_number": entry.commit,
-            "reason": _json(entry.reason),
-            "warnings": _json(entry.warnings),
-            "intent": _json(entry.intent),
-            "intended_at": entry.intended_at,
-            "unknown_since": entry.unknown_since,
-            "submitted_at": entry.submitted_at,
-            "adopted": entry.adopted,
-            "losses": entry.losses,
-            "absences": entry.absences,
-            "updated_at": entry.updated_at,
-            "old_state": old,
-            "run_id": self._run_id,
-        }
+        values = {**_values(entry), "old_state": old, "run_id": self._run_id}
         if self._db.execute(queries()["move_entry"], values).rowcount != 1:
             return False
         self._db.execute(queries()["keep_move"], values)
         return True
+
+    def beginning(self) -> Beginning | None:
+        """From where on it knows every create; None where nobody has said so yet."""
+        with self._reading():
+            row = self._db.execute(queries()["get_beginning"]).fetchone()
+            return None if row is None else Beginning(doubted_since=row[0], record=row[1])
+
+    def begin(self, beginning: Beginning) -> None:
+        """Keep from where on it knows every create, in place of what it said before.
+
+        What it has of creates that are not under way, it is no longer asked to believe.
+        """
+        self._db.execute(queries()["begin"], msgspec.to_builtins(beginning))
+        self._db.execute(queries()["doubt_attempts"])
+
+    def recall(self, entry: Entry) -> None:
+        """Put in a job as the dataset's record knows it, in place of what is there, if rows are not."""
+        values = {**_values(entry), "run_id": self._run_id}
+        if self._db.execute(queries()["recall_entry"], values).rowcount == 1:
+            self._db.execute(queries()["keep_move"], values)
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         """Every move of a job, in order."""
@@ -228,14 +237,20 @@ class SqliteLedger:
             return {JobKey(key): VideoId(video_id) for key, video_id in rows}
 
     def files(self) -> dict[str, KnownFile]:
-        """Every remembered file, by path."""
+        """Every remembered file, by path or URI."""
         with self._reading():
-            rows = self._db.execute(queries()["all_files"])
-            return {row[0]: _known_file(row) for row in rows}
+            files = map(_known_file, self._db.execute(queries()["all_files"]))
+            objects = map(_known_object, self._db.execute(queries()["all_objects"]))
+            return {known.identity.path: known for known in itertools.chain(files, objects)}
 
     def remember(self, known: KnownFile) -> None:
         """Keep what reading a file told."""
         identity = known.identity
+        facts = _json({_kind(known.facts): known.facts})
+        if isinstance(identity, ObjectIdentity):
+            told = {"uri": identity.path, "tag": identity.tag, "size_bytes": identity.size_bytes}
+            self._db.execute(queries()["remember_object"], {**told, "facts": facts})
+            return
         self._db.execute(
             queries()["remember_file"],
             {
@@ -246,7 +261,7 @@ class SqliteLedger:
                 "mtime_ns": identity.mtime_ns,
                 "ctime_ns": identity.ctime_ns,
                 "sha256": known.sha256,
-                "facts": _json({_kind(known.facts): known.facts}),
+                "facts": facts,
             },
         )
 
@@ -272,6 +287,27 @@ class SqliteLedger:
 
 def _json(value: object) -> str | None:
     return None if value is None else msgspec.json.encode(value).decode()
+
+
+def _values(entry: Entry) -> dict[str, object]:
+    return {
+        "job_key": entry.job_key,
+        "state": entry.state,
+        "attempt": entry.attempt,
+        "task_id": entry.task_id,
+        "staged": _json(entry.staged),
+        "commit_number": entry.commit,
+        "reason": _json(entry.reason),
+        "warnings": _json(entry.warnings),
+        "intent": _json(entry.intent),
+        "intended_at": entry.intended_at,
+        "unknown_since": entry.unknown_since,
+        "submitted_at": entry.submitted_at,
+        "adopted": entry.adopted,
+        "losses": entry.losses,
+        "absences": entry.absences,
+        "updated_at": entry.updated_at,
+    }
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -320,11 +356,6 @@ def _kind(facts: Facts | Reason) -> str:
 
 def _known_file(row: tuple[Any, ...]) -> KnownFile:
     path, dev, inode, size_bytes, mtime_ns, ctime_ns, sha256, told = row
-    stored = msgspec.json.decode(told, type=_StoredFacts)
-    facts = stored.facts or stored.reason
-    if facts is None:
-        msg = f"nothing is told of {path}"
-        raise ValueError(msg)
     return KnownFile(
         identity=FileIdentity(
             path=path,
@@ -334,6 +365,22 @@ def _known_file(row: tuple[Any, ...]) -> KnownFile:
             mtime_ns=mtime_ns,
             ctime_ns=ctime_ns,
         ),
-        facts=facts,
+        facts=_facts(path, told),
         sha256=sha256,
     )
+
+
+def _known_object(row: tuple[Any, ...]) -> KnownFile:
+    uri, tag, size_bytes, told = row
+    return KnownFile(
+        identity=ObjectIdentity(path=uri, tag=tag, size_bytes=size_bytes), facts=_facts(uri, told)
+    )
+
+
+def _facts(path: str, told: str) -> Facts | Reason:
+    stored = msgspec.json.decode(told, type=_StoredFacts)
+    facts = stored.facts or stored.reason
+    if facts is None:
+        msg = f"nothing is told of {path}"
+        raise ValueError(msg)
+    return facts

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from batchembed.core.model import Facts, FileIdentity, JobKey, TaskId
+from batchembed.core.model import Facts, FileIdentity, JobKey, ObjectIdentity, TaskId
 from batchembed.core.problems import Reason
-from batchembed.core.states import Entry, Staged, State
-from batchembed.store.ledger import KnownFile, Ledger
+from batchembed.core.states import Entry, Intent, Staged, State
+from batchembed.store.ledger import Beginning, KnownFile, Ledger
 from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.support.fakes import MemoryLedger
 
@@ -55,6 +55,57 @@ def test_a_job_keeps_everything_on_its_way(ledger: Ledger) -> None:
     for old, new in zip([State.PLANNED, *(step.state for step in way)], way, strict=False):
         assert ledger.move(new, old=old)
         assert ledger.entries()[KEY] == new
+
+
+_ROWS = Staged(file="f", rows=(("audio", 1),), sha256="s")
+
+
+def test_from_where_on_every_create_is_known_is_kept_and_replaced(ledger: Ledger) -> None:
+    assert ledger.beginning() is None
+    for beginning in (
+        Beginning(doubted_since=None, record=None),
+        Beginning(doubted_since=9.25, record=7),
+    ):
+        ledger.begin(beginning)
+        assert ledger.beginning() == beginning
+
+
+def test_what_is_not_under_way_is_no_longer_believed_where_creates_may_be_unknown(
+    ledger: Ledger,
+) -> None:
+    intent = Intent(model_name="m", video_clip_length=6.0, video_embedding_scope=("clip",))
+    ledger.add(KEY, now=1.0)
+    ledger.move(entry(State.SUBMITTING, intent=intent), old=State.PLANNED)
+    ledger.begin(Beginning(doubted_since=9.25, record=None))
+    assert ledger.entries()[KEY].intent == intent
+
+    ledger.move(entry(State.FAILED, intent=intent), old=State.SUBMITTING)
+    ledger.begin(Beginning(doubted_since=9.25, record=None))
+    assert ledger.entries()[KEY].intent is None
+
+
+def test_a_job_is_put_in_as_a_record_knows_it(ledger: Ledger) -> None:
+    known = entry(State.COMMITTED, task_id=TaskId("t"), staged=_ROWS, commit=3, updated_at=2.0)
+
+    ledger.recall(known)
+
+    assert ledger.entries() == {KEY: known}
+    assert ledger.task_ids() == {"t"}
+    assert [move.state for move in ledger.history(KEY)] == [State.COMMITTED]
+
+
+def test_a_record_counts_where_the_ledger_has_no_rows_and_no_attempt_is_counted_back(
+    ledger: Ledger,
+) -> None:
+    ledger.add(KEY, now=1.0)
+    ledger.move(replace(entry(State.SUBMITTING), attempt=4), old=State.PLANNED)
+    known = entry(State.COMMITTED, staged=_ROWS, commit=3)
+
+    ledger.recall(known)
+    assert ledger.entries() == {KEY: replace(known, attempt=4)}
+
+    ledger.recall(replace(known, commit=9))
+    assert ledger.entries() == {KEY: replace(known, attempt=4)}
 
 
 def test_a_move_from_another_state_changes_nothing(ledger: Ledger) -> None:
@@ -105,3 +156,18 @@ def test_what_a_file_told_is_kept(ledger: Ledger, sha256: str | None) -> None:
         known = KnownFile(identity=identity, facts=told, sha256=sha256)
         ledger.remember(known)
         assert ledger.files() == {"/v/é.mp4": known}
+
+
+def test_an_object_is_remembered_beside_files_under_its_last_identity(ledger: Ledger) -> None:
+    gone = Reason(code="video_file_broken", message="m")
+    file = KnownFile(
+        identity=FileIdentity(path="/v/a", dev=1, inode=2, size_bytes=3, mtime_ns=4, ctime_ns=5),
+        facts=gone,
+    )
+    ledger.remember(file)
+
+    for tag in ('"one"', '"two"'):
+        identity = ObjectIdentity(path="s3://b/é.mp4", tag=tag, size_bytes=2**40)
+        known = KnownFile(identity=identity, facts=gone)
+        ledger.remember(known)
+        assert ledger.files() == {"/v/a": file, "s3://b/é.mp4": known}

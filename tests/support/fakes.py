@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import httpx
@@ -10,7 +11,7 @@ import httpx
 from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.quota import Charge
 from batchembed.core.states import IN_DOUBT, IN_FLIGHT, Entry, State, require_allowed
-from batchembed.store.ledger import Block, KnownFile, Ledger, LedgerMove
+from batchembed.store.ledger import Beginning, Block, KnownFile, Ledger, LedgerMove
 
 T = TypeVar("T")
 Answer = httpx.Response | httpx.HTTPError
@@ -94,6 +95,7 @@ class MemoryLedger:
         self._moves: list[tuple[JobKey, LedgerMove]] = []
         self._charges: dict[tuple[JobKey, int], dict[float, Charge]] = {}
         self._block: Block | None = None
+        self._beginning: Beginning | None = None
         self._names: dict[tuple[VideoId, JobKey], float] = {}
 
     def entries(self) -> dict[JobKey, Entry]:
@@ -109,6 +111,25 @@ class MemoryLedger:
         before = self._entries.get(entry.job_key)
         if before is None or before.state is not old or before.attempt > entry.attempt:
             return False
+        self._put(entry)
+        return True
+
+    def beginning(self) -> Beginning | None:
+        return self._beginning
+
+    def begin(self, beginning: Beginning) -> None:
+        self._beginning = beginning
+        for key, entry in self._entries.items():
+            if entry.state in {State.PLANNED, State.FAILED, State.LOST}:
+                self._entries[key] = replace(entry, intent=None)
+
+    def recall(self, entry: Entry) -> None:
+        before = self._entries.get(entry.job_key)
+        if before is None or before.state not in {State.STAGED, State.COMMITTED}:
+            attempt = entry.attempt if before is None else max(entry.attempt, before.attempt)
+            self._put(replace(entry, attempt=attempt))
+
+    def _put(self, entry: Entry) -> None:
         self._entries[entry.job_key] = entry
         made = LedgerMove(
             at=entry.updated_at,
@@ -119,7 +140,6 @@ class MemoryLedger:
             reason=entry.reason,
         )
         self._moves.append((entry.job_key, made))
-        return True
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         return tuple(move for of, move in self._moves if of == key)

@@ -16,7 +16,7 @@ from batchembed.api.observe import Observer
 from batchembed.api.retry import Sleep
 from batchembed.core.model import VideoId
 from batchembed.core.run_report import RunReport
-from batchembed.dataset.folder import Folder
+from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.dataset.read import open_dataset
 from batchembed.engine.service import Workers
@@ -101,7 +101,9 @@ class Bench:
             model_name=manifest.model_name, dimension=limits.dimension, engine={}
         )
         dataset = Dataset.open_or_create(
-            Folder(Path(manifest.output.path)), identity=identity, new_id=lambda: "d" * 32
+            storage_at(manifest.output.path, manifest.stores),
+            identity=identity,
+            new_id=lambda: "d" * 32,
         )
         home = state_home(manifest.file, None, dataset.dataset_id)
         make_home(home)

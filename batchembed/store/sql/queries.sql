@@ -8,6 +8,19 @@ FROM entries;
 INSERT INTO entries (job_key, state, attempt, updated_at) VALUES (:job_key, 'planned', 1, :updated_at)
 ON CONFLICT (job_key) DO NOTHING;
 
+-- name: recall_entry
+INSERT INTO entries (job_key, state, attempt, task_id, staged, commit_number, reason, warnings,
+    intent, intended_at, unknown_since, submitted_at, adopted, losses, absences, updated_at)
+VALUES (:job_key, :state, :attempt, :task_id, :staged, :commit_number, :reason, :warnings,
+    :intent, :intended_at, :unknown_since, :submitted_at, :adopted, :losses, :absences, :updated_at)
+ON CONFLICT (job_key) DO UPDATE
+SET state = excluded.state, attempt = max(excluded.attempt, attempt), task_id = excluded.task_id,
+    staged = excluded.staged, commit_number = excluded.commit_number, reason = excluded.reason,
+    warnings = excluded.warnings, intent = excluded.intent, intended_at = excluded.intended_at,
+    unknown_since = excluded.unknown_since, submitted_at = excluded.submitted_at,
+    losses = excluded.losses, updated_at = excluded.updated_at
+WHERE state NOT IN ('staged', 'committed');
+
 -- name: move_entry
 UPDATE entries
 SET state = :state, attempt = :attempt, task_id = :task_id, staged = :staged,
@@ -77,3 +90,21 @@ ON CONFLICT (path) DO UPDATE
 SET dev = excluded.dev, inode = excluded.inode, size_bytes = excluded.size_bytes,
     mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, sha256 = excluded.sha256,
     facts = excluded.facts;
+
+-- name: all_objects
+SELECT uri, tag, size_bytes, facts FROM objects;
+
+-- name: remember_object
+INSERT INTO objects (uri, tag, size_bytes, facts) VALUES (:uri, :tag, :size_bytes, :facts)
+ON CONFLICT (uri) DO UPDATE
+SET tag = excluded.tag, size_bytes = excluded.size_bytes, facts = excluded.facts;
+
+-- name: begin
+INSERT INTO beginning (one, doubted_since, record) VALUES (1, :doubted_since, :record)
+ON CONFLICT (one) DO UPDATE SET doubted_since = excluded.doubted_since, record = excluded.record;
+
+-- name: doubt_attempts
+UPDATE entries SET intent = NULL WHERE state IN ('planned', 'failed', 'lost');
+
+-- name: get_beginning
+SELECT doubted_since, record FROM beginning;

@@ -10,11 +10,12 @@ from batchembed.core.keys import (
     canonical_json,
     idempotency_key,
     job_key,
+    object_content,
     unsigned_url,
     upload_name,
     url_content,
 )
-from batchembed.core.model import Content, JobKey, Parameters
+from batchembed.core.model import Content, JobKey, ObjectIdentity, Parameters
 
 CONTENT = Content(kind="sha256", digest="ab" * 32)
 PARAMETERS = Parameters(model_name="local-v1", video_clip_length=6, video_embedding_scope=("clip",))
@@ -86,6 +87,20 @@ def test_a_new_signature_leaves_a_url_the_same_content() -> None:
 def test_a_signature_is_not_identity_and_the_rest_of_a_query_is(signed: str) -> None:
     assert unsigned_url(signed) == "https://b.example/a.mp4?id=1"
     assert url_content(signed) != url_content("https://b.example/a.mp4?id=2")
+
+
+def test_an_object_is_known_by_what_its_store_says_of_it() -> None:
+    identity = ObjectIdentity(path="s3://films/a.mp4", tag='"ab12"', size_bytes=3)
+    content = object_content(identity)
+
+    assert (content.kind, content.weak, content.source_sha256) == ("object", True, None)
+    assert content == object_content(replace(identity))
+    others = (
+        replace(identity, path="s3://films/b.mp4"),
+        replace(identity, tag='"ab13"'),
+        replace(identity, size_bytes=4),
+    )
+    assert len({content, *map(object_content, others)}) == 4
 
 
 def test_an_upload_carries_dataset_job_and_attempt_in_its_name() -> None:
