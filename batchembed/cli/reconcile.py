@@ -21,7 +21,7 @@ from batchembed.dataset.publish import Dataset
 from batchembed.errors import ExitCode, UsageError
 from batchembed.report.text import printable
 from batchembed.runner.doubts import Settled, settle_doubts
-from batchembed.runner.listen import Silent
+from batchembed.runner.listen import Event, Warned
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import Stop
 from batchembed.store.home import make_home, state_home
@@ -63,7 +63,8 @@ def command(
     adopted = dict(map(_adoption, adopt))
     forgotten = frozenset(map(VideoId, forget))
     settled: tuple[Settled, ...] = ()
-    if Dataset.find(storage_at(asked.manifest.output.path)) is not None:
+    output, stores = asked.manifest.output, asked.manifest.stores
+    if Dataset.find(storage_at(output.path, stores)) is not None:
         settled = asyncio.run(
             settle_doubts(_setting(asked, env, state_dir), adopt=adopted, forget=forgotten)
         )
@@ -73,6 +74,14 @@ def command(
     else:
         _print(settled, left)
     return ExitCode.AGAIN if left else ExitCode.OK
+
+
+class _Warning:
+    """Says on stderr what a person should know; nothing else happens that is not printed anyway."""
+
+    def notice(self, event: Event) -> None:
+        if isinstance(event, Warned):
+            click.echo(printable(f"warning: {event.message}"), err=True)
 
 
 def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Setting:
@@ -87,7 +96,7 @@ def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Sett
         dataset=dataset,
         home=home,
         open_service=functools.partial(open_service, asked.manifest, home, key),
-        listener=Silent(),
+        listener=_Warning(),
         clock=time.time,
         stop=Stop(),
     )

@@ -36,6 +36,7 @@ def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
 
     Raises:
         OutputRefusedError, StorageError: it can't be used.
+        UsageError: what its object store needs is not installed.
     """
     manifest = asked.manifest
     identity = DatasetIdentity(
@@ -44,7 +45,9 @@ def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
         engine=_engine(manifest),
     )
     dataset = Dataset.open_or_create(
-        storage_at(manifest.output.path), identity=identity, new_id=lambda: secrets.token_hex(16)
+        storage_at(manifest.output.path, manifest.stores),
+        identity=identity,
+        new_id=lambda: secrets.token_hex(16),
     )
     differing = dataset.engine_differences
     if not differing:

@@ -20,7 +20,7 @@ from batchembed.cli.standing import (
     outcome_of,
     reasons_of,
 )
-from batchembed.cli.state import Remembered, remembered
+from batchembed.cli.state import Remembered, remembered, warn
 from batchembed.core.failures import way_out
 from batchembed.core.model import JobKey, Video
 from batchembed.dataset.publish import Dataset, RowSpec
@@ -49,7 +49,9 @@ def command(
     VIDEO is a video's id; one that the manifest no longer names is found in ledger and dataset.
     """
     asked = read(manifest, overrides, engine)
-    told = show(asked, remembered(asked.manifest, state_dir), video, now=time.time())
+    before = remembered(asked.manifest, state_dir)
+    warn(before)
+    told = show(asked, before, video, now=time.time())
     if output_format == "json":
         print_json(told)
         return
@@ -78,7 +80,7 @@ def show(asked: Read, before: Remembered, video_id: str, *, now: float) -> dict[
         "version": 1,
         "video_id": video_id,
         "in_manifest": video is not None,
-        **_standing(asked, each, now),
+        **_standing(asked, before, each, now),
         "history": _history(before, jobs),
         "rows": None if published is None else dict(published[0].rows),
         "parts": [] if published is None else [_part(part) for part in published[1]],
@@ -90,7 +92,7 @@ def _foreseen(asked: Read, before: Remembered, video: Video) -> Foreseen:
     return foresee(alone, asked.profile, before.entries, before.known)[0]
 
 
-def _standing(asked: Read, each: Foreseen | None, now: float) -> dict[str, Any]:
+def _standing(asked: Read, before: Remembered, each: Foreseen | None, now: float) -> dict[str, Any]:
     """What the manifest and the ledger say of the video now."""
     found = None if each is None else each.found
     facts = None if found is None else found.facts
@@ -103,7 +105,7 @@ def _standing(asked: Read, each: Foreseen | None, now: float) -> dict[str, Any]:
         "parameters": None if each is None else asdict(each.video.parameters),
         "facts": None if facts is None else asdict(facts),
         "outcome": None if each is None else outcome_of(each),
-        "next": None if each is None else next_step(each, asked.manifest),
+        "next": None if each is None else next_step(each, asked.manifest, lacking=before.lacking),
         "class": None if failure is None else str(failure),
         "reasons": [
             {**asdict(reason), "way_out": None if failure is None else way_out(failure, reason)}

@@ -14,13 +14,14 @@ from batchembed.core.states import IN_DOUBT, IN_FLIGHT, Entry, State
 from batchembed.report.expiry import expires_at
 from batchembed.report.moments import rfc3339
 from batchembed.runner.foresee import Foreseen
+from batchembed.runner.presume import is_forgotten
 
 #: What the next run does with a job, by the action that is owed.
 _STEPS = {Submit: "submit", LookUp: "look_up", Wait: "wait", Collect: "collect"}
 
 
-def next_step(each: Foreseen, manifest: Manifest) -> str:
-    """What the next run does with a video.
+def next_step(each: Foreseen, manifest: Manifest, *, lacking: bool) -> str:
+    """What the next run does with a video; the ledger may be `lacking` creates.
 
     `read` its file, `reject` or `skip` it, `submit`, `look_up`, `wait`, `collect`, `publish`, or
     `nothing`.
@@ -38,6 +39,8 @@ def next_step(each: Foreseen, manifest: Manifest) -> str:
         idempotent=manifest.engine.kind is EngineKind.LOCAL,
         resubmit_lost=manifest.on_lost == "resubmit",
     )
+    if isinstance(action, Submit) and lacking and is_forgotten(each.entry):
+        return _STEPS[LookUp]
     return _STEPS.get(type(action), "nothing")
 
 

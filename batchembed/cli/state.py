@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from batchembed.core.model import JobKey, Manifest, VideoId
+import click
+
+from batchembed.core.model import EngineKind, JobKey, Manifest, VideoId
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
 from batchembed.errors import StorageError
+from batchembed.report.moments import rfc3339
+from batchembed.runner.recall import known_jobs, lacking, replaced
 from batchembed.store.home import state_home
-from batchembed.store.ledger import Block, KnownFile, LedgerMove
+from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.sqlite_ledger import SqliteLedger
 
 T = TypeVar("T")
@@ -28,9 +33,12 @@ class Remembered:
     entries: dict[JobKey, Entry] = field(default_factory=dict)
     known: dict[str, KnownFile] = field(default_factory=dict)
     charges: tuple[Charge, ...] = ()  #: the oldest first
+    beginning: Beginning | None = None
     block: Block | None = None  #: until when the service takes no creates, as it said
     names: dict[JobKey, VideoId] = field(default_factory=dict)  #: a video of each job
     ledger: Path | None = None
+    lacking: bool = False  #: the ledger may not know every create that the service still lists
+    warning: str | None = None  #: what it does not know
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         """Every move of a job, in order; read from the ledger when it is asked for.
@@ -58,15 +66,14 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
         StorageError: ledger or dataset can't be read.
     """
     try:
-        dataset = Dataset.find(storage_at(manifest.output.path))
+        dataset = Dataset.find(storage_at(manifest.output.path, manifest.stores))
         if dataset is None:
             return Remembered()
         ledger = state_home(manifest.file, state_dir, dataset.dataset_id).ledger
-        if not ledger.exists():
-            return Remembered(dataset=dataset)
+        before = remembered_at(ledger, dataset) if ledger.exists() else Remembered(dataset=dataset)
+        return _recalled(before, manifest, dataset, now=time.time())
     except OSError as error:
         raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
-    return remembered_at(ledger, dataset)
 
 
 def remembered_at(ledger: Path, dataset: Dataset) -> Remembered:
@@ -84,9 +91,44 @@ def remembered_at(ledger: Path, dataset: Dataset) -> Remembered:
             charges=opened.charges(),
             block=opened.block(),
             names=opened.names(),
+            beginning=opened.beginning(),
             ledger=ledger,
         ),
     )
+
+
+def _recalled(
+    before: Remembered, manifest: Manifest, dataset: Dataset, *, now: float
+) -> Remembered:
+    """With the jobs of the dataset's record that the ledger lacks: the next run takes them, too."""
+    hosted = manifest.engine.kind is not EngineKind.LOCAL
+    lack = lacking(dataset, before.entries.keys(), before.beginning)
+    if lack is None:
+        since = None if before.beginning is None else before.beginning.doubts(now)
+        if since is None or not hosted:
+            return before
+        warning = f"the ledger was begun anew at {rfc3339(since)}: {_SOUGHT}"
+        return replace(before, lacking=True, warning=warning)
+    known = known_jobs(dataset, now=now)
+    taken = {job.entry.job_key: job.entry for job in replaced(known, before.entries)}
+    return replace(
+        before,
+        entries={**before.entries, **taken},
+        names={**{key: job.video_id for key, job in known.items()}, **before.names},
+        lacking=hosted,
+        warning=lack.told(hosted=hosted),
+    )
+
+
+_SOUGHT = (
+    "a video that it does not know is looked for in the service's listing before it is submitted"
+)
+
+
+def warn(before: Remembered) -> None:
+    """Say on stderr what the ledger does not know."""
+    if before.warning is not None:
+        click.echo(f"warning: {before.warning}", err=True)
 
 
 def _look(path: Path, ask: Callable[[SqliteLedger], T]) -> T:

@@ -58,7 +58,7 @@ def status(
     manifest: Manifest, before: Remembered, foreseen: Sequence[Foreseen], *, now: float
 ) -> dict[str, Any]:
     """Everything that `status` says, as `docs/json.md` describes it."""
-    videos = [_video(each, manifest, now) for each in foreseen]
+    videos = [_video(each, manifest, before, now) for each in foreseen]
     others = _others(before, foreseen, manifest, now)
     record = None if before.dataset is None else before.dataset.last()
     blocked = before.block if before.block is not None and before.block.until > now else None
@@ -77,6 +77,7 @@ def status(
         if blocked is None
         else {"why": blocked.why, "until": moment(blocked.until)},
         "warnings": [
+            *(() if before.warning is None else (before.warning,)),
             *_expiring([*videos, *others]),
             *(() if blocked is None else (_blocked(blocked.until, now),)),
         ],
@@ -85,13 +86,13 @@ def status(
     }
 
 
-def _video(each: Foreseen, manifest: Manifest, now: float) -> dict[str, Any]:
+def _video(each: Foreseen, manifest: Manifest, before: Remembered, now: float) -> dict[str, Any]:
     why = each.video.skip or "; ".join(reason.message for reason in reasons_of(each))
     return {
         "video_id": each.video.video_id,
         "outcome": outcome_of(each),
         **job_dict(each.entry, manifest.engine.kind, now),
-        "next": next_step(each, manifest),
+        "next": next_step(each, manifest, lacking=before.lacking),
         "why": why or None,
     }
 

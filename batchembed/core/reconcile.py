@@ -1,17 +1,21 @@
 """Which task of a listing came of a create whose answer was lost. Pure.
 
-An upload is found by the marker in its name, which names dataset, job and attempt. A URL is listed
-by itself, model, clip length and scope only, so that the one unclaimed task that agrees in these and
-was made since is taken for it; of two that do, nobody but a person can say.
+An upload is found by the marker in its name, which names dataset, job and attempt: a later attempt
+is ours, too, of which a ledger that was lost knew. A URL is listed by itself, model, clip length and
+scope only, so that the one unclaimed task that agrees in these and was made since is taken for it;
+of two that do, nobody but a person can say.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
-from batchembed.core.keys import upload_name
+from batchembed.core.keys import read_upload_name, upload_stem
 from batchembed.core.model import TaskId
 from batchembed.core.states import Entry, Intent
 
@@ -46,19 +50,43 @@ class Listed:
         return self.input_filename is not None or self.url_digest is not None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Listing:
-    """The tasks that the service lists."""
+    """The tasks that the service lists; many jobs are looked for in one."""
 
     tasks: tuple[Listed, ...]
     complete: bool  #: they are as many as it says that it has
 
+    @cached_property
+    def uploads(self) -> Mapping[str, Sequence[tuple[int, Listed]]]:
+        """Those whose name has a marker, each with its attempt, by the rest of the marker."""
+        found = defaultdict(list)
+        for task in self.tasks:
+            read = read_upload_name(task.input_filename or "")
+            if read is not None:
+                found[read[0]].append((read[1], task))
+        return found
+
+    @cached_property
+    def by_url(self) -> Mapping[str | None, Sequence[Listed]]:
+        """Every task by the digest of its URL; None has those that show none."""
+        found = defaultdict(list)
+        for task in self.tasks:
+            found[task.url_digest].append(task)
+        return found
+
+    @cached_property
+    def nameless(self) -> tuple[Listed, ...]:
+        """Those that do not say what they were made of."""
+        return tuple(task for task in self.tasks if not task.named)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """The task, and others that were made of the same create."""
+    """The task, others that were made of the same create, and the last attempt that is listed."""
 
     task: Listed
+    attempt: int
     others: tuple[TaskId, ...] = ()
 
 
@@ -83,37 +111,55 @@ def judge(
     entry: Entry, listing: Listing, *, dataset_id: str, claimed: AbstractSet[TaskId]
 ) -> Verdict:
     """Look for the task of an entry that is in doubt among those that no entry has."""
-    free = [task for task in listing.tasks if task.task_id not in claimed]
-    if entry.intent is None or entry.intent.url_digest is None:
-        ours = [task for task in free if _is_marked(task, entry, dataset_id)]
-        if ours:
-            first = min(ours, key=_preference)
-            return Found(
-                task=first, others=tuple(task.task_id for task in ours if task is not first)
-            )
+    intent, may_be = entry.intent, list(listing.nameless)
+    if intent is None or intent.url_digest is None:
+        found = _marked(entry, listing, dataset_id, claimed)
+        if found is not None:
+            return found
     else:
-        intent = entry.intent
-        alike = [task for task in free if _is_alike(task, intent) and _is_since(task, entry)]
+        of_url = listing.by_url.get(intent.url_digest, ())
+        alike = [
+            task
+            for task in of_url
+            if task.task_id not in claimed and _is_alike(task, intent) and _is_since(task, entry)
+        ]
         if len(alike) == 1:
-            return Found(task=alike[0])
+            return Found(task=alike[0], attempt=entry.attempt)
         if alike:
             return Ambiguous(tasks=tuple(task.task_id for task in alike))
+        # Its model may have an alias.
+        may_be += [task for task in of_url if _asks_the_same(task, intent)]
     return Unseen(
         hidden=tuple(
-            task.task_id for task in free if _may_be(task, entry.intent) and _is_since(task, entry)
+            task.task_id
+            for task in may_be
+            if task.task_id not in claimed and _is_since(task, entry)
         )
     )
 
 
-def _is_marked(task: Listed, entry: Entry, dataset_id: str) -> bool:
-    marker = upload_name(dataset_id, entry.job_key, entry.attempt, "")
-    name = (task.input_filename or "").lower()
-    return name == marker or name.startswith(f"{marker}.")
+def _marked(
+    entry: Entry, listing: Listing, dataset_id: str, claimed: AbstractSet[TaskId]
+) -> Found | None:
+    """The task of the last attempt that did not fail; of one that was made twice, the older."""
+    ours = [
+        (attempt, task)
+        for attempt, task in listing.uploads.get(upload_stem(dataset_id, entry.job_key), ())
+        if attempt >= entry.attempt and task.task_id not in claimed
+    ]
+    if not ours:
+        return None
+    of, first = min(ours, key=_preference)
+    return Found(
+        task=first,
+        attempt=max(attempt for attempt, _ in ours),
+        others=tuple(task.task_id for attempt, task in ours if attempt == of and task is not first),
+    )
 
 
-def _preference(task: Listed) -> tuple[bool, float, str]:
-    """Those that did not fail first, then the oldest."""
-    return task.status == "failed", task.created_at or 0.0, task.task_id
+def _preference(upload: tuple[int, Listed]) -> tuple[bool, int, float, str]:
+    attempt, task = upload
+    return task.status == "failed", -attempt, task.created_at or 0.0, task.task_id
 
 
 def _is_alike(task: Listed, intent: Intent) -> bool:
@@ -128,13 +174,6 @@ def _asks_the_same(task: Listed, intent: Intent) -> bool:
         and task.video_clip_length in {None, intent.video_clip_length}
         and (scope is None or set(scope) == set(intent.video_embedding_scope))
     )
-
-
-def _may_be(task: Listed, intent: Intent | None) -> bool:
-    """Whether it can't be told that this is another's: it is nameless, or its model has an alias."""
-    if not task.named:
-        return True
-    return intent is not None and intent.url_digest is not None and _asks_the_same(task, intent)
 
 
 def _is_since(task: Listed, entry: Entry) -> bool:

@@ -39,14 +39,15 @@ class State(enum.StrEnum):
 
 #: state -> the states it may move to.
 MOVES: dict[State, frozenset[State]] = {
-    State.PLANNED: frozenset({State.SUBMITTING}),
+    # Of a job that it does not know, a ledger that was lost may have known a create.
+    State.PLANNED: frozenset({State.SUBMITTING, State.UNKNOWN}),
     State.SUBMITTING: frozenset({State.PROCESSING, State.UNKNOWN, State.FAILED, State.PLANNED}),
     State.UNKNOWN: frozenset({State.PROCESSING, State.PLANNED, State.FAILED}),
     State.PROCESSING: frozenset({State.READY, State.FAILED, State.LOST}),
     State.READY: frozenset({State.STAGED, State.LOST, State.FAILED}),
     State.STAGED: frozenset({State.COMMITTED, State.READY}),
     # Rows that neither a record nor staging has any more are retrieved, or computed, again.
-    State.COMMITTED: frozenset({State.COMMITTED, State.READY}),
+    State.COMMITTED: frozenset({State.COMMITTED, State.READY, State.LOST}),
     State.FAILED: frozenset({State.PLANNED}),
     # A task that was called lost may be there all the same: it is paid for.
     State.LOST: frozenset({State.PLANNED, State.PROCESSING}),
@@ -119,6 +120,11 @@ class Entry:
     losses: int = 0  #: how many of its tasks the service has lost
     absences: int = 0  #: how many of its creates made no task, as two listings showed
     updated_at: float = 0.0
+
+    @property
+    def is_presumed(self) -> bool:
+        """Whether no ledger remembers its create: one that was lost may have known of it."""
+        return self.state is State.UNKNOWN and self.intended_at is None
 
     def __post_init__(self) -> None:
         if self.state in IN_FLIGHT and self.task_id is None:

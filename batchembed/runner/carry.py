@@ -12,8 +12,8 @@ from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TaskError, TasksStatusResponse
 from batchembed.api.retry import PollPolicy, Sleep
 from batchembed.core.expectation import Expectation
-from batchembed.core.failures import is_retried
-from batchembed.core.model import FileIdentity, Job, JobKey, Polling, TaskId, VideoId
+from batchembed.core.failures import TASK_LOST, is_retried
+from batchembed.core.model import Identity, Job, JobKey, Polling, TaskId, VideoId
 from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.problems import Reason
 from batchembed.core.reconcile import agree_in_listings
@@ -34,6 +34,7 @@ from batchembed.errors import (
 from batchembed.runner.book import Book
 from batchembed.runner.collect import Collector
 from batchembed.runner.desk import Noticed, StatusDesk
+from batchembed.runner.presume import Presumer
 from batchembed.runner.reconcile import Reconciler
 from batchembed.runner.stopping import Stop, StoppedError, unless_stopped
 from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
@@ -66,7 +67,7 @@ class Load:
 
     video_id: VideoId
     job: Job
-    identity: FileIdentity | None
+    identity: Identity | None
 
 
 @dataclass(kw_only=True)
@@ -76,6 +77,7 @@ class Carrier:
     service: Service
     book: Book
     submitter: Submitter
+    presumer: Presumer
     reconciler: Reconciler
     desk: StatusDesk
     collector: Collector
@@ -117,10 +119,7 @@ class Carrier:
                         if load is None:
                             return Carried(entry=entry)
                         retry_failed = False
-                        if await self._is_found(entry):
-                            continue
-                        pending = await self._submit(load, attempt)
-                        fresh = True
+                        fresh, pending = await self._begin(entry, load, attempt)
                     case LookUp():
                         pending = await self._look_up(self.book[key], load)
                     case Wait(task_id=task_id):
@@ -156,6 +155,21 @@ class Carrier:
         return True
 
     # -- creates, and what became of them
+
+    async def _begin(
+        self, entry: Entry | None, load: Load, attempt: int
+    ) -> tuple[bool, Reason | None]:
+        """Find the job's task, or create it: whether it was created now, and why there is none."""
+        if await self._is_found(entry):
+            return False, None
+        if not self.service.idempotent and self.presumer.is_owed(entry):
+            return False, await self._presume(load, attempt)
+        return True, await self._submit(load, attempt)
+
+    async def _presume(self, load: Load, attempt: int) -> Reason | None:
+        async with self._alone(intent_of(load.job)):
+            entry = await self.presumer.doubt(load.video_id, load.job, attempt)
+            return await self.reconciler.settle(entry)
 
     async def _submit(self, load: Load, attempt: int) -> Reason | None:
         intent = intent_of(load.job)
@@ -307,7 +321,7 @@ class Carrier:
 
     async def _lose(self, entry: Entry, error: ApiError) -> None:
         reason = Reason(
-            code="task_lost",
+            code=TASK_LOST,
             message=f"the service no longer has task {entry.task_id}: {error.server_message or error}",
             hint="`run --retry failed:lost` submits the video again, and pays for it again",
         )

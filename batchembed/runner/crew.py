@@ -13,10 +13,12 @@ from batchembed.runner.collect import Collector
 from batchembed.runner.desk import StatusDesk
 from batchembed.runner.gate import Gate
 from batchembed.runner.observe import Observer
-from batchembed.runner.reconcile import Reconciler, read_listing
+from batchembed.runner.presume import Presumer
+from batchembed.runner.reconcile import Reconciler
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import unless_stopped
 from batchembed.runner.submit import Submitter
+from batchembed.runner.tasks_listed import read_listing
 from batchembed.runner.writing import Writing
 from batchembed.store.ledger import Block, Ledger
 
@@ -38,6 +40,7 @@ class Crew:
     carrier: Carrier
     charges: tuple[Charge, ...]  #: of earlier runs
     blocked_until: float | None  #: as the service said to an earlier run; seconds since 1970
+    presumer: Presumer
 
 
 async def assemble(
@@ -45,8 +48,13 @@ async def assemble(
 ) -> Crew:
     """Everything that carries jobs, on an open service and an open ledger."""
     manifest, client = setting.manifest, service.client
-    charges, open_charges, block = await book.do(
-        lambda ledger: (ledger.charges(), ledger.open_charges(), ledger.block())
+    charges, open_charges, block, beginning = await book.do(
+        lambda ledger: (
+            ledger.charges(),
+            ledger.open_charges(),
+            ledger.block(),
+            ledger.beginning(),
+        )
     )
 
     async def remember(until: float | None, why: str) -> None:
@@ -109,6 +117,11 @@ async def assemble(
         profile=setting.profile,
         write=write,
     )
+    presumer = Presumer(
+        book=book,
+        videos=manifest.videos,
+        since=None if beginning is None else beginning.doubts(setting.clock()),
+    )
     reconciler = Reconciler(
         read=lambda: read_listing(client),
         book=book,
@@ -122,11 +135,14 @@ async def assemble(
         holding=gate.holding,
         absent=submitter.withdraw,
         found=created,
+        charged=submitter.charge,
+        has_twin=presumer.has_twin,
     )
     carrier = Carrier(
         service=service,
         book=book,
         submitter=submitter,
+        presumer=presumer,
         reconciler=reconciler,
         desk=desk,
         collector=collector,
@@ -149,4 +165,5 @@ async def assemble(
         carrier=carrier,
         charges=charges,
         blocked_until=None if block is None else block.until,
+        presumer=presumer,
     )

@@ -145,6 +145,10 @@ class Gate:
                 self._tell(wait)
                 await self._pause(wait.seconds)
 
+    def charge(self, charge: Charge) -> None:
+        """A create of an earlier run, that nobody knew of, counts from now on."""
+        self._charges.add_earlier(charge)
+
     def withdraw(self, charge: Charge) -> None:
         """A create certainly made no task: it costs nothing."""
         self._charges.withdraw(charge)

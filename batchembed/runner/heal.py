@@ -6,6 +6,8 @@ import functools
 from dataclasses import replace
 from pathlib import Path
 
+from batchembed.core.failures import TASK_LOST
+from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.staging import StagedDamagedError, read_staged
@@ -16,6 +18,25 @@ from batchembed.runner.writing import Writing
 async def heal(book: Book, dataset: Dataset, staging: Path, write: Writing) -> None:
     """Rows that the record has are committed; staged rows that are damaged are fetched again."""
     await book.move_all(await write(functools.partial(_moves, book, dataset, staging)))
+
+
+def sought_again(entry: Entry) -> Entry:
+    """A committed job whose rows are neither published nor staged: its task has them, if any has."""
+    if entry.task_id is not None:
+        return replace(entry, state=State.READY, staged=None, commit=None)
+    reason = Reason(
+        code=TASK_LOST,
+        message="its rows are not in the dataset, and the ledger does not know its task any more",
+        hint="`run --retry failed:lost` submits the video again, and pays for it again",
+    )
+    return replace(
+        entry,
+        state=State.LOST,
+        staged=None,
+        commit=None,
+        reason=reason,
+        losses=entry.losses + 1,
+    )
 
 
 def _moves(book: Book, dataset: Dataset, staging: Path) -> list[tuple[State, Entry]]:

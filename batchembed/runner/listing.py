@@ -17,19 +17,21 @@ from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry
 
+VIDEOS, FAILURES, TASKS = "videos.jsonl", "failures.jsonl", "tasks.jsonl"
+
 
 def side_files(outcomes: Iterable[VideoOutcome], entries: Iterable[Entry]) -> dict[str, bytes]:
     """The content of each side file, by name."""
     videos = tuple(outcomes)
     return {
-        "videos.jsonl": _lines(video_line(video) for video in videos),
-        "failures.jsonl": _lines(
+        VIDEOS: _lines(video_line(video) for video in videos),
+        FAILURES: _lines(
             failure_line(video, reason)
             for video in videos
             if video.outcome in {Outcome.REJECTED, Outcome.FAILED}
             for reason in video.reasons
         ),
-        "tasks.jsonl": _lines(_task_line(entry) for entry in sorted(entries, key=_by_key)),
+        TASKS: _lines(_task_line(entry) for entry in sorted(entries, key=_by_key)),
     }
 
 

@@ -8,15 +8,18 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from batchembed.core.model import EngineKind, JobKey, VideoId
+from batchembed.core.model import EngineKind, JobKey, TaskId, VideoId
+from batchembed.core.states import Entry
 from batchembed.errors import LedgerError
 from batchembed.runner.book import Book
 from batchembed.runner.crew import Crew, assemble
 from batchembed.runner.heal import heal
+from batchembed.runner.listen import Warned
 from batchembed.runner.observe import Observer
+from batchembed.runner.recall import Lack, recall
 from batchembed.runner.setting import Setting
 from batchembed.runner.writing import Writing
-from batchembed.store.ledger import KnownFile
+from batchembed.store.ledger import Beginning, KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
 
@@ -33,6 +36,7 @@ class Opened:
     known: dict[str, KnownFile]  #: by path
     names: dict[JobKey, VideoId]  #: a video of each job
     write: Writing
+    warnings: tuple[str, ...] = ()
 
 
 @contextlib.asynccontextmanager
@@ -54,35 +58,69 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
         await write(functools.partial(setting.dataset.finish_interrupted, setting.home.staging))
         _require_ledger(setting)
         async with LedgerThread(setting.home.ledger, run_id=setting.run_id) as ledger:
-            entries, task_ids, known, names = await ledger.do(
-                lambda open_ledger: (
-                    open_ledger.entries(),
-                    open_ledger.task_ids(),
-                    open_ledger.files(),
-                    open_ledger.names(),
-                )
+            entries, task_ids, known, names, beginning = await ledger.do(_everything)
+            lack = await recall(
+                ledger,
+                setting.dataset,
+                entries,
+                beginning,
+                now=setting.clock(),
+                write=write,
             )
+            if lack is not None:
+                entries, task_ids, known, names, _ = await ledger.do(_everything)
+            warnings = _told(setting, lack)
             book = Book(ledger, entries, task_ids, clock=setting.clock)
             await heal(book, setting.dataset, setting.home.staging, write)
             observer = Observer(monotonic=setting.monotonic)
             async with setting.open_service(observer) as service:
                 crew = await assemble(setting, service, book, observer, write)
-                yield Opened(crew=crew, observer=observer, known=known, names=names, write=write)
+                yield Opened(
+                    crew=crew,
+                    observer=observer,
+                    known=known,
+                    names=names,
+                    write=write,
+                    warnings=warnings,
+                )
+
+
+def _everything(
+    ledger: Ledger,
+) -> tuple[
+    dict[JobKey, Entry],
+    frozenset[TaskId],
+    dict[str, KnownFile],
+    dict[JobKey, VideoId],
+    Beginning | None,
+]:
+    return (
+        ledger.entries(),
+        ledger.task_ids(),
+        ledger.files(),
+        ledger.names(),
+        ledger.beginning(),
+    )
+
+
+def _told(setting: Setting, lack: Lack | None) -> tuple[str, ...]:
+    """Say at once what the ledger lacked: what follows may take its time."""
+    hosted = setting.manifest.engine.kind is not EngineKind.LOCAL
+    line = None if lack is None else lack.told(hosted=hosted)
+    if line is None:
+        return ()
+    setting.listener.notice(Warned(message=line))
+    return (line,)
 
 
 def _require_ledger(setting: Setting) -> None:
-    """Refuse to go on without what knew that the dataset's rows were paid for."""
+    """Refuse to go on where a ledger that knew more may still be had."""
     path, record = setting.home.ledger, setting.dataset.last()
-    if record is None or not record.rows or setting.new_ledger:
+    if record is None or not record.rows:
         return
     if path.exists() and path.stat().st_size == 0:
         raise LedgerError(
             f"the ledger {path} is empty, and the dataset is not. It knew which tasks were paid "
-            "for: restore the file, rather than delete it"
-        )
-    if not path.exists() and setting.manifest.engine.kind is not EngineKind.LOCAL:
-        raise LedgerError(
-            f"there is no ledger {path}, and the dataset has {record.rows:,} rows. It knew which "
-            "tasks were paid for: name its folder with --state-dir, or begin a new one with "
-            "--new-ledger, which pays for every video once more"
+            "for: restore the file from a backup; where there is none, remove it, and the next run "
+            "takes what is committed from the dataset, and looks for the rest at the service"
         )

@@ -59,7 +59,8 @@ def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Re
     """What a probe, the service and the checks found odd; nothing that failed the video anyway."""
     told = (*found.warnings, *(entry.warnings if staged and entry is not None else ()))
     failed = None if entry is None or entry.reason is None else entry.reason.code
-    return tuple(warning for warning in told if warning.code != failed)
+    # What was recalled from a record has those of the probe in it, too.
+    return tuple(warning for warning in dict.fromkeys(told) if warning.code != failed)
 
 
 def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:

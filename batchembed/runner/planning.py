@@ -23,7 +23,10 @@ from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.quota import Charge, Charges
 from batchembed.core.segments import window
 from batchembed.core.states import Entry
+from batchembed.runner.presume import is_forgotten
 from batchembed.runner.survey import Surveyed
+
+_IF_NOT_LISTED = "unless the service lists a task of it: the ledger was lost"
 
 
 @dataclass(kw_only=True)
@@ -38,6 +41,7 @@ class Planner:
     now: float
     retry: str | None = None  #: which failed jobs are tried again, as `--retry` says
     limit: int | None = None  #: creates
+    lacking: bool = False  #: the ledger may not know every create
     named: Collection[JobKey] = ()  #: jobs of videos that this run is not asked for
     _seen: set[JobKey] = field(default_factory=set)
 
@@ -96,7 +100,13 @@ class Planner:
         match action:
             case Submit():
                 seconds = _submitted_sec(job)
-                return Planned(video_id=video.video_id, action=SUBMIT, video_sec=seconds)
+                first = self.lacking and not self._idempotent and is_forgotten(entry)
+                return Planned(
+                    video_id=video.video_id,
+                    action=SUBMIT,
+                    why=_IF_NOT_LISTED if first else "",
+                    video_sec=seconds,
+                )
             case LookUp():
                 why = "its create got no answer: it is looked for before anything is sent again"
                 return Planned(video_id=video.video_id, action=LOOK_UP, why=why)

@@ -1,6 +1,7 @@
 """Finds out what became of creates whose answer was lost, from the service's listing of its tasks.
 
-One listing serves every job in doubt. A task that is found is adopted; one that two complete
+One listing serves every job in doubt, also those that are in doubt later than it, where it proves
+as much. A task that is found is adopted; one that two complete
 listings do not show, both begun after the settle time, was never created, and the job is planned
 again. Anything less stays unknown.
 """
@@ -12,106 +13,32 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
-from batchembed.api.models import VideoEmbeddingTask
-from batchembed.api.pager import AsyncPager
-from batchembed.core.keys import url_content
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.problems import Reason
+from batchembed.core.quota import Charge
 from batchembed.core.reconcile import (
     MOST_ABSENCES,
     Ambiguous,
     Found,
-    Listed,
     Listing,
     Unseen,
+    Verdict,
     gap_s,
     judge,
 )
 from batchembed.core.segments import window
 from batchembed.core.states import KEPT_S, Entry, State
-from batchembed.errors import ApiError, RateLimitError
+from batchembed.errors import RateLimitError
 from batchembed.runner.book import Book
+from batchembed.runner.submit import seconds_of
+from batchembed.runner.tasks_listed import NoListingError
 from batchembed.store.ledger import Ledger
 
-#: A listing's largest page.
-PAGE = 50
-#: Answers to a listing that say that there is none here.
-_NO_LISTING = frozenset({400, 404, 405, 501})
 #: Complete listings, begun after the settle time, that must not show a task.
 _PROOFS = 2
 #: How many settle times a run waits for tasks that do not say yet what they are.
 _PATIENCE = 3
-#: How often an incomplete listing is read anew before it is a failure.
-_READINGS = 5
-
-
-class Lists(Protocol):
-    """What gives the service's tasks, page after page."""
-
-    async def list(self, *, page: int | None = None, page_limit: int | None = None) -> AsyncPager:
-        """One page, newest first."""
-        ...
-
-
-class NoListingError(Exception):
-    """The service has no listing of its tasks."""
-
-
-async def read_listing(client: Lists) -> Listing:
-    """Every task of the service.
-
-    No time is asked for: that would be by another clock than the service's. Tasks that are made
-    meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
-    says it has is read again, a few times.
-
-    Raises:
-        NoListingError: there is none.
-        ServiceError: it can't be had now.
-    """
-    tasks: dict[str, VideoEmbeddingTask] = {}
-    complete = False
-    for _ in range(_READINGS):
-        try:
-            first = await client.list(page=1, page_limit=PAGE)
-        except ApiError as error:
-            if error.status_code in _NO_LISTING:
-                raise NoListingError(str(error)) from error
-            raise
-        tasks = {task.id: task async for task in first if task.id is not None}
-        where = first.response.page_info
-        complete = where is None or len(tasks) >= (where.total_results or 0)
-        if complete:
-            break
-    return Listing(tasks=tuple(map(listed, tasks.values())), complete=complete)
-
-
-def listed(task: VideoEmbeddingTask) -> Listed:
-    """A task of a listing, in the core's words."""
-    about = None if task.video_embedding is None else task.video_embedding.metadata
-    url = None if about is None else about.input_url
-    scope = None if about is None else about.video_embedding_scope
-    return Listed(
-        task_id=TaskId(task.id or ""),
-        status=task.status,
-        model_name=task.model_name,
-        created_at=None if task.created_at is None else task.created_at.timestamp(),
-        input_filename=None if about is None else about.input_filename,
-        url_digest=_url_digest(url),
-        video_clip_length=None if about is None else about.video_clip_length,
-        video_embedding_scope=None if scope is None else tuple(scope),
-        duration_sec=None if about is None else about.duration,
-    )
-
-
-def _url_digest(url: str | None) -> str | None:
-    if not url:
-        return None
-    try:
-        return url_content(url).digest
-    except ValueError:  # nothing that we would have sent
-        return None
 
 
 @dataclass(kw_only=True)
@@ -131,10 +58,13 @@ class Reconciler:
     holding: Callable[[], AbstractContextManager[Callable[[], None]]]
     absent: Callable[[JobKey], None]  #: told of each job whose create made no task
     found: Callable[[Entry], None]  #: told of each that has its task again
+    charged: Callable[[JobKey, Charge], None]  #: told of each charge that a lost ledger had
+    has_twin: Callable[[Entry], bool]  #: a task that is found may as well be another job's
     adopted: int = 0
     _next: asyncio.Task[tuple[float, Listing]] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _quiet_until: float = float("-inf")
+    _kept: list[tuple[float, Listing]] = field(default_factory=list)  #: complete, by beginning
 
     async def settle(self, entry: Entry) -> Reason | None:
         """Find out about an entry that is `submitting` or `unknown`.
@@ -153,51 +83,70 @@ class Reconciler:
     async def _settle(self, entry: Entry, has_listed: Callable[[], None]) -> Reason | None:
         entry, lasted_s = await self._doubt(entry)
         began = self.monotonic()
+        kept = [each for each in self._kept if each[0] >= began - lasted_s + self.settle_s]
         proofs = 0
         hidden: tuple[TaskId, ...] = ()
         while True:
+            is_kept = bool(kept)
             try:
-                at, listing = await self._listing()
-                has_listed()
+                if is_kept:
+                    at, listing = kept.pop(0)
+                else:
+                    at, listing = await self._listing()
+                    has_listed()
             except NoListingError as error:
                 has_listed()
                 return await self._unlisted(entry, lasted_s, str(error))
             except RateLimitError as error:
-                return _unknown(f"the service's tasks can't be listed now: {error}")
+                return _unknown(entry, f"the service's tasks can't be listed now: {error}")
             age_s = lasted_s + at - began
-            match judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed):
+            match self._judge(entry, listing):
                 case Found() as found:
                     await self._adopt(entry, found)
                     return None
                 case Ambiguous(tasks=tasks):
                     return _unknown(
-                        f"tasks {', '.join(tasks)} may each be it",
+                        entry,
+                        f"it may be task {' or '.join(tasks)}",
                         hint="say which by `batchembed reconcile MANIFEST --adopt VIDEO=TASK`",
                     )
                 case Unseen(hidden=hidden):
                     proofs += listing.complete and not hidden and age_s >= self.settle_s
             if proofs == _PROOFS:
                 return await self._absent(entry)
-            why = self._why_no_longer(listing, hidden, age_s)
+            if is_kept:
+                continue
+            why = self._why_no_longer(entry, listing, hidden, age_s)
             if why is not None:
                 return why
-            await self.wait(gap_s(self.settle_s))
+            # Nobody waits for an answer of a presumed create: what is not listed yet is seldom there.
+            until_settled_s = self.settle_s - age_s if entry.is_presumed else 0.0
+            await self.wait(max(gap_s(self.settle_s), until_settled_s))
+
+    def _judge(self, entry: Entry, listing: Listing) -> Verdict:
+        verdict = judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed)
+        if isinstance(verdict, Found) and self.has_twin(entry):
+            return Ambiguous(tasks=(verdict.task.task_id,))
+        return verdict
 
     def _why_no_longer(
-        self, listing: Listing, hidden: tuple[TaskId, ...], age_s: float
+        self, entry: Entry, listing: Listing, hidden: tuple[TaskId, ...], age_s: float
     ) -> Reason | None:
         """Why this run waits no longer for a task to be listed, if so."""
         if age_s >= _PATIENCE * self.settle_s and hidden:
             return _unknown(
+                entry,
                 f"the service does not say what task {', '.join(hidden)} is, or names another "
                 "model; it may be this",
                 hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
                 "--forget VIDEO",
             )
         if age_s >= _PATIENCE * self.settle_s and not listing.complete:
-            return _unknown("the listing brings fewer tasks than it says that it has")
+            return _unknown(entry, "the listing brings fewer tasks than it says that it has")
         if self.settle_s - age_s > self.longest_wait_s:
-            return _unknown(f"it may still be listed in the next {self.settle_s - age_s:.0f} s")
+            return _unknown(
+                entry, f"it may still be listed in the next {self.settle_s - age_s:.0f} s"
+            )
         return None
 
     async def _doubt(self, entry: Entry) -> tuple[Entry, float]:
@@ -227,6 +176,8 @@ class Reconciler:
             began = self.monotonic()
             listing = await self.read()
             self._quiet_until = self.monotonic() + gap_s(self.settle_s)
+            if listing.complete:
+                self._kept = [*self._kept, (began, listing)][-_PROOFS:]
         return began, listing
 
     async def _adopt(self, entry: Entry, found: Found) -> None:
@@ -243,7 +194,7 @@ class Reconciler:
             # What is adopted of a URL must be of the whole of it.
             whole = window(task.duration_sec, None, None)
             intent = replace(intent, start_ms=whole.start_ms, end_ms=whole.end_ms)
-        entry = replace(entry, intent=intent)
+        entry = replace(entry, intent=intent, attempt=found.attempt)
         await self.adopt(entry, task.task_id, created_at=task.created_at, warnings=warnings)
 
     async def adopt(
@@ -254,7 +205,13 @@ class Reconciler:
         created_at: float | None = None,
         warnings: tuple[Reason, ...] = (),
     ) -> Entry:
-        """Take a task for the entry's."""
+        """Take a task for the entry's. What a lost ledger knew of is charged as if made now."""
+        charge = Charge(at=self.clock(), video_sec=seconds_of(entry.intent))
+
+        def also(ledger: Ledger) -> None:
+            if entry.is_presumed:
+                ledger.charge(entry.job_key, entry.attempt, charge)
+
         moved = await self.book.move(
             replace(
                 entry,
@@ -267,7 +224,10 @@ class Reconciler:
                 warnings=warnings,
             ),
             old=State.UNKNOWN,
+            also=also,
         )
+        if entry.is_presumed:
+            self.charged(entry.job_key, charge)
         self.adopted += 1
         self.found(moved)
         return moved
@@ -277,11 +237,13 @@ class Reconciler:
         meant = self.clock() if entry.intended_at is None else entry.intended_at
         if self.clock() - meant > KEPT_S:
             return _unknown(
+                entry,
                 "it was sent more than seven days ago, and the service lists no older tasks",
                 hint="`batchembed reconcile MANIFEST --forget VIDEO` sends it again, and pays",
             )
         if entry.absences == MOST_ABSENCES:
             return _unknown(
+                entry,
                 f"{entry.absences + 1} creates got none, and no task is listed",
                 hint="ask the service; `batchembed reconcile MANIFEST --forget VIDEO` sends it again",
             )
@@ -313,7 +275,7 @@ class Reconciler:
             case "fail":
                 reason = Reason(
                     code="submission_unknown",
-                    message=f"its create got no answer, and no listing says more ({said})",
+                    message=f"{_doubt_of(entry)}, and no listing says more ({said})",
                     hint="`run --retry failed:unknown` sends it again, and may pay for it twice",
                 )
                 await self.book.move(
@@ -322,15 +284,22 @@ class Reconciler:
                 return None
             case _:
                 return _unknown(
+                    entry,
                     f"there is no listing to look into ({said})",
                     hint="on_unknown_submission: resubmit sends it again, and may pay for it twice",
                 )
 
 
-def _unknown(why: str, hint: str | None = None) -> Reason:
+def _doubt_of(entry: Entry) -> str:
+    if entry.is_presumed:
+        return "the ledger was lost, and may have known of its create"
+    return "its create got no answer"
+
+
+def _unknown(entry: Entry, why: str, hint: str | None = None) -> Reason:
     return Reason(
         code="submission_unknown",
-        message=f"its create got no answer: {why}",
+        message=f"{_doubt_of(entry)}: {why}",
         hint=hint or "run again: it is looked for until it is found, or certainly not there",
     )
 

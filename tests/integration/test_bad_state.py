@@ -162,11 +162,30 @@ def test_a_ledger_that_cannot_be_one_ends_a_verb_with_exit_74(
 def test_an_empty_ledger_of_a_dataset_with_rows_is_refused(bench: Bench) -> None:
     ledger(bench).write_bytes(b"")
 
-    with pytest.raises(LedgerError, match="ledger"):
+    with pytest.raises(LedgerError, match=r"restore the file from a backup; .* remove it"):
         bench.run()
 
     assert isinstance(bench.pool, InstantPool)
     assert bench.pool.embedded == []
+
+
+def test_a_dataset_without_a_ledger_is_gone_on_with(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts = bench.parts()
+    shutil.rmtree(bench.folder / ".batchembed")
+    for verb in VERBS[:4]:
+        code, printed = said(bench, verb, capsys)
+        assert code == ExitCode.OK, printed
+        assert "2 jobs are taken from its record" in printed
+        assert "listing" not in printed
+    assert not (bench.folder / ".batchembed").exists()
+
+    report = bench.run()
+
+    assert (report.exit_code, report.submitted, bench.parts()) == (ExitCode.OK, 0, parts)
+    assert len(report.warnings) == 1
+    assert bench.run().warnings == ()
 
 
 def test_a_ledger_on_a_full_disk_ends_the_run_before_anything_more_is_sent(

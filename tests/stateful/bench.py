@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shutil
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ from batchembed.runner.heal import heal
 from batchembed.runner.listen import Silent
 from batchembed.runner.observe import Observer
 from batchembed.runner.opening import Opened
+from batchembed.runner.recall import recall
 from batchembed.runner.run import _Run
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import Stop
@@ -78,8 +80,97 @@ _PROFILE = Profile(
     longest_video_sec=7_200.0,
 )
 #: Never asked: the loop of `World` does all work in itself.
-_NO_THREADS = Executor()
+NO_THREADS = Executor()
 _PLACE = Place(file="manifest.yaml", line=1, column=1, path="$")
+
+
+def launch(
+    world: World,
+    ledger: Path,
+    work: Callable[[FileCalls, Stop], Coroutine[Any, Any, RunReport]],
+    *,
+    events: Mapping[int, Event | Callable[[], None]] | None = None,
+    once: tuple[Callable[[], object], Event] | None = None,
+    on_open: Callable[[SqliteLedger], None] | None = None,
+) -> RunReport | None:
+    """Run once in a world, with a ledger; None: it did not come to its end.
+
+    Args:
+        world: where it runs.
+        ledger: its file.
+        work: the run.
+        events: what happens at which moments.
+        once: at the first moment at which this is so, that happens.
+        on_open: what is done to the ledger before.
+    """
+    stop = Stop()
+    running: list[asyncio.Task[Any]] = []
+
+    def act(event: Event) -> Callable[[], None]:
+        def happen() -> None:
+            match event:
+                case "kill":
+                    world.dead = True
+                case "cancel":
+                    running[0].cancel()
+                case "stop":
+                    stop.set()
+                case _:
+                    world.set_s += STEPS_S[event]
+
+        return happen
+
+    calls = FileCalls(ledger, world)
+    if on_open is not None:
+        on_open(calls.ledger)
+
+    async def begin() -> RunReport:
+        task = asyncio.current_task()
+        assert task is not None
+        running.append(task)
+        return await work(calls, stop)
+
+    def watch() -> None:
+        if once is not None and once[0]():
+            world.each = None
+            act(once[1])()
+
+    world.each = None if once is None else watch
+    try:
+        plan = {
+            number: act(event) if isinstance(event, str) else event
+            for number, event in (events or {}).items()
+        }
+        report: RunReport | None = world.run(begin, plan)
+        return report
+    finally:
+        calls.ledger.close()
+
+
+async def carry_out(
+    setting: Setting,
+    calls: FileCalls,
+    connect: Callable[[ApiObserver], AbstractAsyncContextManager[AsyncTasksClient]],
+    *,
+    known: Iterable[KnownFile],
+    idempotent: bool,
+) -> RunReport:
+    """A run on an open ledger, of which files are known and of a service that is taken for such."""
+    ledger, write = calls.ledger, Writing(NO_THREADS)
+    book = Book(calls, ledger.entries(), ledger.task_ids(), clock=setting.clock)
+    await heal(book, setting.dataset, setting.home.staging, write)
+    observer = Observer(monotonic=setting.monotonic)
+    async with connect(observer) as client:
+        service = Service(client=client, idempotent=idempotent)
+        crew = await assemble(setting, service, book, observer, write)
+        open_ = Opened(
+            crew=crew,
+            observer=observer,
+            known={each.identity.path: each for each in known},
+            names=ledger.names(),
+            write=write,
+        )
+        return await _Run(setting, open_).run()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,76 +236,47 @@ class Bench:
             once: at the first moment at which this is so, that happens.
             retry: as `--retry` says.
         """
-        stop = Stop()
-        running: list[asyncio.Task[Any]] = []
-
-        def act(event: Event) -> Callable[[], None]:
-            def happen() -> None:
-                match event:
-                    case "kill":
-                        self.world.dead = True
-                    case "cancel":
-                        running[0].cancel()
-                    case "stop":
-                        stop.set()
-                    case _:
-                        self.world.set_s += STEPS_S[event]
-
-            return happen
-
-        calls = FileCalls(self.home.ledger, self.world)
-        if self.on_open is not None:
-            self.on_open(calls.ledger)
-
-        async def work() -> RunReport:
-            task = asyncio.current_task()
-            assert task is not None
-            running.append(task)
-            return await self._run(calls, stop, retry)
-
-        def watch() -> None:
-            if once is not None and once[0]():
-                self.world.each = None
-                act(once[1])()
-
-        self.world.each = None if once is None else watch
-        try:
-            plan = {
-                number: act(event) if isinstance(event, str) else event
-                for number, event in (events or {}).items()
-            }
-            report: RunReport | None = self.world.run(work, plan)
-            return report
-        finally:
-            calls.ledger.close()
+        return launch(
+            self.world,
+            self.home.ledger,
+            lambda calls, stop: self._run(calls, stop, retry),
+            events=events,
+            once=once,
+            on_open=self.on_open,
+        )
 
     async def _run(self, calls: FileCalls, stop: Stop, retry: str | None) -> RunReport:
         ledger, world = calls.ledger, self.world
-        book = Book(calls, ledger.entries(), ledger.task_ids(), clock=world.clock)
         dataset = cast("Dataset", self.dataset)
-        write = Writing(_NO_THREADS)
-        await heal(book, dataset, self.home.staging, write)
-        observer = Observer(monotonic=world.monotonic)
+        await recall(
+            calls,
+            dataset,
+            ledger.entries(),
+            ledger.beginning(),
+            now=world.clock(),
+            write=Writing(NO_THREADS),
+        )
+        self.dataset.is_new = False
         setting = Setting(
             run_id="run",
             manifest=self.manifest(),
             profile=_PROFILE,
             dataset=dataset,
             home=self.home,
-            open_service=_unopened,
+            open_service=unopened,
             listener=Silent(),
             clock=world.clock,
             monotonic=world.monotonic,
             stop=stop,
             retry=retry,
         )
-        known = {known.identity.path: known for known in self._known()}
-        async with self.connect(self.service, observer) as client:
-            service = Service(client=client, idempotent=self.believes_idempotent)
-            crew = await assemble(setting, service, book, observer, write)
-            names = ledger.names()
-            open_ = Opened(crew=crew, observer=observer, known=known, names=names, write=write)
-            return await _Run(setting, open_).run()
+        return await carry_out(
+            setting,
+            calls,
+            lambda observer: self.connect(self.service, observer),
+            known=self._known(),
+            idempotent=self.believes_idempotent,
+        )
 
     # -- the manifest
 
@@ -324,6 +386,15 @@ class Bench:
             self.content(slot), asked.video_start_offset_sec, asked.video_end_offset_sec
         )
 
+    def lose_state(self, *, copy: Path | None = None) -> None:
+        """The state folder is gone; with `copy`, this old ledger is put in its place."""
+        for path in (*self.home.staging.iterdir(), *self.home.path.glob("ledger.sqlite*")):
+            path.unlink()
+        if copy is None:
+            SqliteLedger(self.home.ledger).close()
+        else:
+            shutil.copy(copy, self.home.ledger)
+
     # -- what the ledger says
 
     def entries(self) -> dict[JobKey, Entry]:
@@ -350,5 +421,5 @@ _FACTS = Facts(
 )
 
 
-def _unopened(_observer: ApiObserver) -> AbstractAsyncContextManager[Service]:
+def unopened(_observer: ApiObserver) -> AbstractAsyncContextManager[Service]:
     raise AssertionError("the service is open already")

@@ -7,6 +7,7 @@ loop, so that the same decisions give the same run.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,8 +136,14 @@ class MemoryRecord:
 
     number: int
     specs: tuple[RowSpec, ...]
-    side_files: Mapping[str, bytes]
+    contents: Mapping[str, bytes]  #: of its side files
     parts: tuple[str, ...] = ()
+
+    @property
+    def side_files(self) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name, hashlib.sha256(content).hexdigest()) for name, content in self.contents.items()
+        )
 
     @property
     def rows(self) -> int:
@@ -152,6 +159,17 @@ class MemoryPublished:
 
 
 @dataclass(kw_only=True)
+class MemoryStorage:
+    """The side files of the last record."""
+
+    dataset: MemoryDataset
+
+    def read(self, key: str) -> bytes:
+        assert self.dataset.record is not None
+        return self.dataset.record.contents[key.removeprefix("_batchembed/")]
+
+
+@dataclass(kw_only=True)
 class MemoryDataset:
     """A dataset whose records cost no time; its rows are those that were staged."""
 
@@ -163,6 +181,11 @@ class MemoryDataset:
     )
     record: MemoryRecord | None = None
     vectors: dict[tuple[JobKey, str], float] = field(default_factory=dict)  #: of published rows
+    is_new: bool = True
+    storage: Any = None
+
+    def __post_init__(self) -> None:
+        self.storage = MemoryStorage(dataset=self)
 
     def last(self) -> MemoryRecord | None:
         return self.record
@@ -194,6 +217,7 @@ class MemoryDataset:
         schema: DatasetSchema,
         staging: Path,
         side_files: Mapping[str, bytes],
+        accept: Callable[[tuple[Any, ...]], None] | None = None,
     ) -> MemoryPublished:
         self.world.moment()
         specs = (*listed, *kept)
@@ -204,10 +228,10 @@ class MemoryDataset:
         if missing:
             raise RowsMissingError(missing)
         before = self.record
-        changed = before is None or (before.specs, before.side_files) != (specs, side_files)
+        changed = before is None or (before.specs, before.contents) != (specs, side_files)
         if before is None or changed:
             number = 1 if before is None else before.number + 1
-            self.record = MemoryRecord(number=number, specs=specs, side_files=side_files)
+            self.record = MemoryRecord(number=number, specs=specs, contents=side_files)
             self.vectors = vectors
             self.world.moment()
         for spec in specs:

@@ -37,7 +37,7 @@ from batchembed.core.segments import Span
 from batchembed.dataset.staging import check_rows
 from batchembed.errors import BatchembedError, ExitCode
 from batchembed.runner.observe import Observer
-from batchembed.runner.reconcile import NoListingError, read_listing
+from batchembed.runner.tasks_listed import NoListingError, read_listing
 from tests.stateful.bench import Bench, FileVideo, UrlVideo
 from tests.stateful.fuzz import Answer, broken, response
 from tests.stateful.service import ModelService

@@ -18,7 +18,7 @@ from batchembed.media.identity import identify
 from batchembed.media.limits import profile
 from batchembed.runner.foresee import foresee
 from batchembed.store.home import Home, make_home, state_home
-from batchembed.store.ledger import Block, KnownFile
+from batchembed.store.ledger import Beginning, Block, KnownFile
 from batchembed.store.sqlite_ledger import SqliteLedger
 
 FACTS = Facts(
@@ -74,6 +74,7 @@ class Prepared:
         self.home = state_home(manifest.file, None, dataset.dataset_id)
         make_home(self.home)
         with self.open_ledger() as ledger:
+            ledger.begin(Beginning(doubted_since=None, record=None))
             for name in self.videos:
                 if name not in self.unread:
                     ledger.remember(self._read(name))

@@ -66,20 +66,18 @@ def verdict(*tasks: Listed, entry: Entry | None = None, claimed: set[str] | None
 def test_an_upload_is_found_by_its_name(suffix: str) -> None:
     ours = upload(2, suffix=suffix)
 
-    assert verdict(task(1, input_filename="bridge.mp4"), ours) == Found(task=ours)
+    assert verdict(task(1, input_filename="bridge.mp4"), ours) == Found(task=ours, attempt=1)
 
 
 def test_an_upload_is_found_whatever_the_clocks_say() -> None:
     ours = upload(created_at=AT - 90_000)
 
-    assert verdict(ours) == Found(task=ours)
+    assert verdict(ours) == Found(task=ours, attempt=1)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        upload(attempt=2),
-        upload(attempt=11),
         upload(input_filename=upload_name("e" * 32, KEY, 1, ".mp4")),
         upload(input_filename=upload_name(DATASET, JobKey("b" * 64), 1, ".mp4")),
         upload(input_filename="x" + upload_name(DATASET, KEY, 1, ".mp4")),
@@ -97,7 +95,34 @@ def test_a_task_that_an_entry_has_is_not_taken() -> None:
 def test_of_several_of_one_upload_the_oldest_that_did_not_fail_is_taken() -> None:
     failed, first, second = upload(1, status="failed"), upload(2), upload(3)
 
-    assert verdict(second, first, failed) == Found(task=first, others=(TaskId("t3"), TaskId("t1")))
+    assert verdict(second, first, failed) == Found(
+        task=first, attempt=1, others=(TaskId("t3"), TaskId("t1"))
+    )
+
+
+def test_a_later_attempt_is_taken_and_an_earlier_one_is_not() -> None:
+    earlier, own, later = (upload(n, attempt=n) for n in (1, 2, 3))
+    entry = in_doubt(attempt=2)
+
+    assert verdict(earlier, entry=entry) == Unseen()
+    assert verdict(earlier, own, entry=entry) == Found(task=own, attempt=2)
+    assert verdict(own, later, entry=entry) == Found(task=later, attempt=3)
+
+
+def test_of_several_attempts_the_last_that_did_not_fail_is_taken_and_no_number_is_used_again() -> (
+    None
+):
+    good, failed = upload(1, attempt=1), upload(2, attempt=2, status="failed")
+
+    assert verdict(failed, good) == Found(task=good, attempt=2)
+
+
+def test_a_presumed_create_may_be_of_any_time() -> None:
+    entry = replace(in_doubt(replace(OF_A_URL, server_at=None)), intended_at=None)
+    long_ago = a_url(created_at=AT - 6 * 86_400)
+
+    assert verdict(long_ago, entry=entry) == Found(task=long_ago, attempt=1)
+    assert verdict(long_ago, a_url(2), entry=entry) == Ambiguous(tasks=(TaskId("t1"), TaskId("t2")))
 
 
 def test_a_task_that_says_nothing_of_itself_may_be_it() -> None:
@@ -120,7 +145,7 @@ def test_where_the_services_clock_was_not_known_ours_says_it_less_exactly() -> N
     entry = in_doubt(replace(OF_A_URL, server_at=None))
 
     assert verdict(a_url(created_at=AT - 300), entry=entry) == Found(
-        task=a_url(created_at=AT - 300)
+        task=a_url(created_at=AT - 300), attempt=1
     )
     assert verdict(a_url(created_at=AT - 3_600), entry=entry) == Unseen()
 
@@ -135,7 +160,7 @@ def a_url(number: int = 1, **parts: object) -> Listed:
 
 def test_the_one_task_of_a_url_is_taken() -> None:
     assert verdict(a_url(), task(2, url_digest="v" * 64), entry=in_doubt(OF_A_URL)) == Found(
-        task=a_url()
+        task=a_url(), attempt=1
     )
 
 

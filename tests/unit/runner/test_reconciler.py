@@ -17,7 +17,8 @@ from batchembed.core.reconcile import MOST_ABSENCES, Listed, Listing
 from batchembed.core.states import Entry, Intent, State
 from batchembed.errors import NotSentError, RateLimitError
 from batchembed.runner.book import Book
-from batchembed.runner.reconcile import NoListingError, Reconciler
+from batchembed.runner.reconcile import Reconciler
+from batchembed.runner.tasks_listed import NoListingError
 from tests.support.fakes import FakeClock, MemoryCalls
 
 DATASET = "d" * 32
@@ -56,9 +57,24 @@ class Scene:
     released: int = 0
     absent: list[JobKey] = field(default_factory=list)
     found: list[Entry] = field(default_factory=list)
+    charged: list[tuple[JobKey, Charge]] = field(default_factory=list)
+    twins: set[JobKey] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.began = self.world.now
+
+    def presume(self, key: JobKey = KEY) -> Entry:
+        """Of a job, a ledger that was lost may have known a create."""
+        self.calls.ledger.add(key, now=self.began)
+        presumed = Entry(
+            job_key=key,
+            state=State.UNKNOWN,
+            attempt=1,
+            intent=replace(INTENT, start_ms=0, end_ms=9_000),
+            unknown_since=self.world.now,
+        )
+        self.calls.ledger.move(presumed, old=State.PLANNED)
+        return presumed
 
     def doubt(self, key: JobKey = KEY, *, state: State = State.UNKNOWN) -> Entry:
         ledger = self.calls.ledger
@@ -111,6 +127,8 @@ class Scene:
             holding=self.holding,
             absent=self.absent.append,
             found=self.found.append,
+            charged=lambda key, charge: self.charged.append((key, charge)),
+            has_twin=lambda entry: entry.job_key in self.twins,
         )
 
     def settle(self, *entries: Entry) -> list[Reason | None]:
@@ -351,3 +369,67 @@ def test_two_doubts_never_take_one_task() -> None:
 
     assert scene.calls.ledger.entries()[KEY].task_id == "t1"
     assert scene.calls.ledger.entries()[OTHER].task_id == "t2"
+
+
+def test_listings_that_have_settled_one_doubt_settle_another_of_the_same_age() -> None:
+    scene = Scene()
+    first, second = scene.presume(), scene.presume(OTHER)
+    reconciler = scene.reconciler()
+
+    async def one_after_the_other() -> None:
+        assert await reconciler.settle(first) is None
+        read = len(scene.listings)
+        assert await reconciler.settle(second) is None
+        assert len(scene.listings) == read
+
+    asyncio.run(one_after_the_other())
+    assert {scene.state(), scene.state(OTHER)} == {State.PLANNED}
+
+
+def test_listings_from_before_a_doubt_prove_nothing_of_it() -> None:
+    scene = Scene()
+    first = scene.presume()
+    reconciler = scene.reconciler()
+
+    async def one_after_the_other() -> None:
+        await reconciler.settle(first)
+        read = len(scene.listings)
+        second = scene.doubt(OTHER)
+        reconciler.book._entries[OTHER] = second
+        assert await reconciler.settle(second) is None
+        assert len(scene.listings) >= read + 2
+        assert scene.listings[-2] >= 20.0
+
+    asyncio.run(one_after_the_other())
+
+
+def test_what_a_lost_ledger_knew_of_is_charged_when_it_is_found() -> None:
+    scene = Scene(shows=lambda _: (listed(),))
+
+    scene.settle(scene.presume())
+
+    charge = Charge(at=scene.world.now, video_sec=9.0)
+    assert scene.calls.ledger.charges() == (charge,)
+    assert scene.charged == [(KEY, charge)]
+
+
+def test_the_next_attempt_has_a_number_that_no_listed_task_has() -> None:
+    later = listed(name=upload_name(DATASET, KEY, 3, ".mp4"))
+    scene = Scene(shows=lambda _: (later,))
+
+    scene.settle(scene.presume())
+
+    assert scene.calls.ledger.entries()[KEY].attempt == 3
+
+
+def test_a_task_that_may_be_a_twins_is_left_to_a_person() -> None:
+    scene = Scene(shows=lambda _: (listed(),), twins={KEY})
+
+    (unknown,) = scene.settle(scene.presume())
+
+    assert unknown is not None
+    assert unknown.message == (
+        "the ledger was lost, and may have known of its create: it may be task t1"
+    )
+    assert "--adopt" in (unknown.hint or "")
+    assert scene.state() is State.UNKNOWN

@@ -1,0 +1,86 @@
+"""Reads the service's listing of its tasks, to its end."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from batchembed.api.models import VideoEmbeddingTask
+from batchembed.api.pager import AsyncPager
+from batchembed.core.keys import url_content
+from batchembed.core.model import TaskId
+from batchembed.core.reconcile import Listed, Listing
+from batchembed.errors import ApiError
+
+#: A listing's largest page.
+PAGE = 50
+#: Answers to a listing that say that there is none here.
+_NO_LISTING = frozenset({400, 404, 405, 501})
+#: How often an incomplete listing is read anew before it is a failure.
+_READINGS = 5
+
+
+class Lists(Protocol):
+    """What gives the service's tasks, page after page."""
+
+    async def list(self, *, page: int | None = None, page_limit: int | None = None) -> AsyncPager:
+        """One page, newest first."""
+        ...
+
+
+class NoListingError(Exception):
+    """The service has no listing of its tasks."""
+
+
+async def read_listing(client: Lists) -> Listing:
+    """Every task of the service.
+
+    No time is asked for: that would be by another clock than the service's. Tasks that are made
+    meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
+    says it has is read again, a few times.
+
+    Raises:
+        NoListingError: there is none.
+        ServiceError: it can't be had now.
+    """
+    tasks: dict[str, VideoEmbeddingTask] = {}
+    complete = False
+    for _ in range(_READINGS):
+        try:
+            first = await client.list(page=1, page_limit=PAGE)
+        except ApiError as error:
+            if error.status_code in _NO_LISTING:
+                raise NoListingError(str(error)) from error
+            raise
+        tasks = {task.id: task async for task in first if task.id is not None}
+        where = first.response.page_info
+        complete = where is None or len(tasks) >= (where.total_results or 0)
+        if complete:
+            break
+    return Listing(tasks=tuple(map(listed, tasks.values())), complete=complete)
+
+
+def listed(task: VideoEmbeddingTask) -> Listed:
+    """A task of a listing, in the core's words."""
+    about = None if task.video_embedding is None else task.video_embedding.metadata
+    url = None if about is None else about.input_url
+    scope = None if about is None else about.video_embedding_scope
+    return Listed(
+        task_id=TaskId(task.id or ""),
+        status=task.status,
+        model_name=task.model_name,
+        created_at=None if task.created_at is None else task.created_at.timestamp(),
+        input_filename=None if about is None else about.input_filename,
+        url_digest=_url_digest(url),
+        video_clip_length=None if about is None else about.video_clip_length,
+        video_embedding_scope=None if scope is None else tuple(scope),
+        duration_sec=None if about is None else about.duration,
+    )
+
+
+def _url_digest(url: str | None) -> str | None:
+    if not url:
+        return None
+    try:
+        return url_content(url).digest
+    except ValueError:  # nothing that we would have sent
+        return None
