@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 
 import click
 import msgspec
 
+from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Video
 from batchembed.core.problems import Problem, Reason
 from batchembed.manifest.document import Document
-from batchembed.manifest.render import problem_dict, problem_lines
+from batchembed.manifest.render import escaped, problem_dict, problem_lines
 
 
 def print_problems(problems: Sequence[Problem], *, as_json: bool) -> None:
@@ -34,6 +36,16 @@ def rejections(video: Video, reasons: Iterable[Reason], document: Document) -> t
         )
         for reason in reasons
     )
+
+
+def print_differences(error: BuildDiffersError, *, as_json: bool) -> None:
+    """Print all that differs from a lock file on standard output, a line each."""
+    if as_json:
+        told = {"message": str(error), "exit_code": int(error.exit_code)}
+        print_json({"error": told, "differences": list(map(asdict, error.differences))})
+        return
+    for difference in error.differences:
+        click.echo(escaped(str(difference)))
 
 
 def print_json(value: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from batchembed.cli.build_lock import leave_lock, locked_build
 from batchembed.cli.durations import seconds_of
 from batchembed.cli.leaving import Leaving
 from batchembed.cli.log import log_to
@@ -59,9 +60,9 @@ from batchembed.store.home import make_home, state_home
     help="Drain after this long: seconds, or 90s, 45m, 8h. Overrides max_runtime_s.",
 )
 @click.option(
-    "--new-ledger",
+    "--locked",
     is_flag=True,
-    help="Begin a ledger although the dataset has rows: every video is paid for once more.",
+    help="Build what the manifest's lock file says, or publish nothing and exit with 4.",
 )
 @click.option(
     "--if-locked",
@@ -100,7 +101,7 @@ def command(
     only: tuple[str, ...],
     limit: int | None,
     max_runtime_s: float | None,
-    new_ledger: bool,
+    locked: bool,
     if_locked: str,
     log_format: str,
     metrics_file: Path | None,
@@ -120,6 +121,7 @@ def command(
         log.hide(key)
         leaving = Leaving(metrics_file=metrics_file, summary_file=summary_file, log=log)
         leaving.check()
+        build, cautions = locked_build(asked, state_dir) if locked else (None, ())
         dataset, warnings = open_dataset(asked)
         home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
         make_home(home)
@@ -140,8 +142,8 @@ def command(
                 only=videos,
                 limit=limit,
                 max_runtime_s=longest,
-                new_ledger=new_ledger,
-                warnings=warnings,
+                locked=build,
+                warnings=(*warnings, *cautions),
             )
 
         try:
@@ -160,6 +162,8 @@ def command(
             )
             leaving.leave(ended, home)
             raise
+        if not locked:
+            report = leave_lock(asked, report, dataset.last())
         log.finish(report)
         code = leaving.leave(report, home)
         _print(report, output_format)

@@ -13,9 +13,9 @@ from batchembed.manifest.schema import bundled
 @click.command("schema")
 @click.argument("name", default="manifest")
 def command(name: str) -> None:
-    """Print a JSON Schema: manifest (default, with the limits in it), run-report, faults, limits/MODEL."""
+    """Print a JSON Schema: manifest (default, with the limits in it), run-report, lock, faults, limits/MODEL."""
     models = (f"limits/{model}" for model in resources.model_names())
-    known = ("manifest", "run-report", "faults", *models)
+    known = ("manifest", "run-report", "lock", "faults", *models)
     if name not in known:
         raise UsageError(f"there is no schema {name!r}; there are: {', '.join(known)}")
     print_json(bundled() if name == "manifest" else resources.schema(name))

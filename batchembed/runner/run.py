@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from batchembed.core.forecast import plan_line
-from batchembed.core.model import FileIdentity, Job, JobKey, Video, VideoId
+from batchembed.core.lock_differences import BuildDiffersError
+from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
@@ -17,9 +18,11 @@ from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.heal import sought_again
 from batchembed.runner.in_flight import find_again
 from batchembed.runner.listen import Ended, Moved, Published, Started, Warned
 from batchembed.runner.listing import side_files
+from batchembed.runner.locked import LockedBuild, withheld
 from batchembed.runner.observe import take_request_id
 from batchembed.runner.opening import Opened, opened
 from batchembed.runner.outcomes import ended, left, rejected
@@ -51,6 +54,7 @@ class _Run:
         self._known = open_.known
         self._names = open_.names
         self._write = open_.write
+        self._recalled = open_.warnings
         manifest = setting.manifest
         self._surveyor = Surveyor(manifest, setting.profile, self._known, self._remember)
         self._publication = Publication(
@@ -102,9 +106,12 @@ class _Run:
 
     async def run(self) -> RunReport:
         """Everything, and the report."""
+        locked = self._setting.locked
+        for known in () if locked is None else locked.read:
+            await self._remember(known)
         foreseen = await asyncio.to_thread(self._foresee)
         self._foreseen = {each.video.video_id: each for each in foreseen}
-        beside = [asyncio.create_task(self._publish_when_due())]
+        beside = [] if locked else [asyncio.create_task(self._publish_when_due())]
         if self._setting.max_runtime_s is not None:
             beside.append(asyncio.create_task(self._run_out(self._setting.max_runtime_s)))
         try:
@@ -118,7 +125,7 @@ class _Run:
             for task in left_over:
                 task.cancel()
             await asyncio.gather(*left_over, return_exceptions=True)
-        return self._report(await self._publish())
+        return self._report(await (self._publish_locked(locked) if locked else self._publish()))
 
     def _foresee(self) -> tuple[Foreseen, ...]:
         """Every video, as far as it is known beforehand; its figures are told."""
@@ -152,6 +159,7 @@ class _Run:
             now=self._began,
             retry=setting.retry,
             limit=setting.limit,
+            lacking=crew.presumer.since is not None,
             named=frozenset(
                 each.found.job.job_key
                 for each in foreseen
@@ -210,6 +218,8 @@ class _Run:
         if self._setting.stop.is_set():
             return
         found = await self._surveyor.survey(video)
+        if self._setting.locked is not None:
+            self._setting.locked.require_input(found)
         if found.job is None:
             self._end(video, found, rejected(found))
             return
@@ -217,7 +227,7 @@ class _Run:
         carried = await self._carried(video, found.job, found.identity)
         self._end(video, found, ended(found, carried))
 
-    async def _carried(self, video: Video, job: Job, identity: FileIdentity | None) -> Carried:
+    async def _carried(self, video: Video, job: Job, identity: Identity | None) -> Carried:
         """Carry a job, or wait for the video that does: a job is carried once, however many share it."""
         key = job.job_key
         if key in self._jobs:
@@ -232,7 +242,7 @@ class _Run:
             shared.cancel()  # where it has no result, nobody is to wait for one
         return carried
 
-    async def _carry(self, video: Video, job: Job, identity: FileIdentity | None) -> Carried:
+    async def _carry(self, video: Video, job: Job, identity: Identity | None) -> Carried:
         key = job.job_key
         if key in self._resumed:
             carried = await asyncio.shield(self._resumed[key])
@@ -245,8 +255,7 @@ class _Run:
             and not self._has_rows(entry, video)
         ):
             # Rows that are neither in the dataset nor staged are fetched again.
-            again = replace(entry, state=State.READY, staged=None, commit=None)
-            entry = await self._book.move(again, old=State.COMMITTED)
+            entry = await self._book.move(sought_again(entry), old=State.COMMITTED)
         load = Load(video_id=video.video_id, job=job, identity=identity)
         if entry is not None and entry.state in {State.COMMITTED, State.STAGED}:
             return Carried(entry=entry)
@@ -307,6 +316,24 @@ class _Run:
         async with self._publishing:
             return await self._publish_now()
 
+    async def _publish_locked(self, locked: LockedBuild) -> tuple[VideoOutcome, ...]:
+        """Publish once every video has ended, and only what was locked.
+
+        Raises:
+            BuildDiffersError: it is another build; nothing was published.
+        """
+        if isinstance(self._halted, BuildDiffersError):
+            raise self._halted
+        outcomes = self._publication.outcomes(self._left)
+        if self._halted or any(each.outcome is Outcome.PENDING for each in outcomes):
+            return withheld(outcomes)
+        locked.require_outcomes(outcomes)
+        published = await self._publish()
+        record = self._setting.dataset.last()
+        # Where nothing had to be written, nobody has looked at the parts that there are.
+        locked.require_parts(() if record is None else record.parts)
+        return published
+
     async def _publish_now(self) -> tuple[VideoOutcome, ...]:
         """Make a record of what there is, if that differs from the last; the ledger follows."""
         setting, publication = self._setting, self._publication
@@ -314,6 +341,8 @@ class _Run:
         outcomes = publication.outcomes(self._left)
         staged = publication.staged_jobs(listed)
         named = {spec.job_key for spec in (*listed, *kept)}
+        failed = [each for each in outcomes if each.outcome is Outcome.FAILED]
+        named.update(each.job_key for each in failed if each.job_key is not None)
         files = side_files(
             outcomes, (entry for key, entry in self._book.entries.items() if key in named)
         )
@@ -325,6 +354,7 @@ class _Run:
                 schema=self._schema,
                 staging=setting.home.staging,
                 side_files=files,
+                accept=None if setting.locked is None else setting.locked.require_parts,
             )
         )
         await self._commit(staged, published.record.number)
@@ -382,7 +412,7 @@ class _Run:
             parked=crew.gate.parked,
             wall_s=round(setting.clock() - self._began, 3),
             videos=outcomes,
-            warnings=(*setting.warnings, *self._orphans()),
+            warnings=(*setting.warnings, *self._recalled, *self._orphans()),
             halted=self._why_early(),
             exit_code=exit_code(
                 (video.outcome for video in outcomes),

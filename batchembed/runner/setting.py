@@ -15,6 +15,7 @@ from batchembed.core.model import Manifest, Profile, VideoId
 from batchembed.dataset.publish import Dataset
 from batchembed.runner.carry import Service
 from batchembed.runner.listen import Listener
+from batchembed.runner.locked import LockedBuild
 from batchembed.runner.stopping import Stop
 from batchembed.store.home import Home
 
@@ -41,5 +42,5 @@ class Setting:
     only: tuple[VideoId, ...] = ()  #: empty: every video
     limit: int | None = None  #: creates
     max_runtime_s: float | None = None
-    new_ledger: bool = False  #: begin one although the dataset has rows
+    locked: LockedBuild | None = None  #: publish this build or none
     warnings: tuple[str, ...] = ()
