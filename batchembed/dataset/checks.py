@@ -19,8 +19,10 @@ from batchembed.core.segments import Span, cut, to_ms
 from batchembed.dataset.rows import CheckedRows, rows_table
 from batchembed.errors import AnswerError, BatchembedError
 
-_TOLERANCE_MS = 50
-_UNIT_TOLERANCE = 1e-3
+#: How far a segment may end after the video.
+TOLERANCE_MS = 50
+#: How far from 1 the length of a vector may be that is to have it.
+UNIT_TOLERANCE = 1e-3
 
 
 class AnsweredSegment(Protocol):
@@ -167,7 +169,7 @@ def _check_span(row: _Row, whole: Span | None, ends: dict[tuple[str, str], int])
     if start < 0 or end <= start:
         raise _broken("segment_empty", f"{_shown(row)} has no length, or begins before the video")
     if whole is not None and (
-        start < whole.start_ms - _TOLERANCE_MS or end > whole.end_ms + _TOLERANCE_MS
+        start < whole.start_ms - TOLERANCE_MS or end > whole.end_ms + TOLERANCE_MS
     ):
         raise _broken(
             "segment_outside",
@@ -224,7 +226,7 @@ def _miscounts(
 
 def _off_unit(vectors: NDArray[np.float32]) -> Iterator[Reason]:
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    off = norms[np.abs(norms - 1) > _UNIT_TOLERANCE]
+    off = norms[np.abs(norms - 1) > UNIT_TOLERANCE]
     if off.size:
         yield Reason(
             code="embedding_not_unit",

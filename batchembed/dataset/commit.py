@@ -27,7 +27,7 @@ from batchembed.dataset.sources import Index, RowSource, index, rows_of
 from batchembed.dataset.staging import StagedFiles
 from batchembed.dataset.storage import COMMITS, GROUPS, INCOMING, Storage
 from batchembed.dataset.sweep import clear_incoming, clear_scratch, write_side_files
-from batchembed.errors import DatasetError
+from batchembed.errors import DatasetError, StorageError, StoreAwayError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +129,13 @@ class Committer:
     def commit(self, plan: Plan, current: Current) -> tuple[Current, Record]:
         """Make the next record, and give it. Whatever ends this before it exists leaves no temporary file.
 
+        Where a store gives no answer, it may exist: the temporary files that it would need stay.
+
         Raises:
             RowsMissingError: rows are neither staged nor published. Nothing was changed.
             DatasetError: what was written can't be read back, or another writer is at work.
-            OSError: something can't be written.
+            OSError, StoreError: something can't be written.
+            LeaseLostError: another writer has taken the dataset over.
         """
         storage = self.storage
         with contextlib.ExitStack() as stack:
@@ -152,7 +155,11 @@ class Committer:
             write_side_files(storage, plan.side_files)
             storage.settle([INCOMING])
             record = self._record(plan, current, groups)
-            self._create(record)
+            try:
+                self._create(record)
+            except StoreAwayError:
+                stack.pop_all()  # it may be there for all that, and needs its side files
+                raise
             stack.pop_all()
         storage.settle([COMMITS])
         listed = [specs for _, specs in plan.groups]
@@ -167,7 +174,7 @@ class Committer:
 
     def _give_up(self, scratch: Path) -> None:
         # What ended the publish is told, not that its temporary files can't be removed either.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StorageError):
             clear_scratch(scratch, self.storage.files)
             clear_incoming(self.storage)
 

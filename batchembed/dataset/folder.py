@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
+from pyarrow import fs
 
 from batchembed.dataset.files import Files
 from batchembed.dataset.storage import COMMITS, GROUPS, INCOMING, META, Lock
@@ -24,12 +25,16 @@ class Folder:
     def __init__(self, root: Path, files: Files | None = None) -> None:
         self.root = root
         self.files = files or Files()
+        self.filesystem: fs.FileSystem = fs.LocalFileSystem()
 
     @property
     def location(self) -> str:
         return str(self.root)
 
     def named(self, key: str) -> str:
+        return str(self.root / key)
+
+    def path(self, key: str) -> str:
         return str(self.root / key)
 
     def read(self, key: str) -> bytes:
@@ -49,6 +54,9 @@ class Folder:
 
     def names(self, folder: str) -> list[str]:
         return [path.name for path in _files(self.root / folder)]
+
+    def everything(self) -> Iterator[tuple[str, int]]:
+        yield from _below(self.root, "")
 
     def is_foreign(self) -> bool:
         if not self.root.exists():
@@ -112,7 +120,7 @@ class Folder:
     def remove(self, key: str) -> None:
         self.files.remove(self.root / key)
 
-    def leftovers(self) -> Iterator[str]:
+    def leftovers(self, superseded: Collection[str]) -> Iterator[str]:  # noqa: ARG002  all may go
         """Links are not followed."""
         meta = (self.root / INCOMING, self.root / GROUPS)
         own = (folder for folder in meta if folder.is_dir())
@@ -142,3 +150,14 @@ def _partitions(folder: Path) -> Iterator[Path]:
     for path in inner:
         yield from _partitions(Path(path))
         yield Path(path)
+
+
+def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
+    """Every file below `folder`, its name after `prefix`, and its bytes."""
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda each: each.name)
+    for each in found:
+        if each.is_dir(follow_symlinks=False):
+            yield from _below(Path(each.path), f"{prefix}{each.name}/")
+        elif each.is_file():
+            yield f"{prefix}{each.name}", each.stat().st_size

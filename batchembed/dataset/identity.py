@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from batchembed.dataset.record import read_object, write_object
+from batchembed.dataset.record import read_object, sealed
 from batchembed.dataset.schema import FORMAT
 from batchembed.dataset.storage import DATASET_FILE, META, Storage
-from batchembed.errors import OutputRefusedError
+from batchembed.errors import OutputRefusedError, StoreMissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class DatasetIdentity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetFile:
-    """The content of `dataset.json`."""
+    """The content of `dataset.json`, which has the sha256 of the rest beside it, as a record has."""
 
     format: int
     dataset_id: str
@@ -49,6 +49,10 @@ def open_or_create_file(
         raise OutputRefusedError(
             f"no dataset can be made in {storage.location}: {error.strerror or error}; "
             "choose another output.path, or change its permissions"
+        ) from error
+    except StoreMissingError as error:
+        raise OutputRefusedError(
+            f"no dataset can be made in {storage.location}: {error}"
         ) from error
     try:
         storage.require_writable()
@@ -102,7 +106,7 @@ def _create(storage: Storage, identity: DatasetIdentity, new_id: Callable[[], st
     )
     made = True
     try:
-        storage.create(DATASET_FILE, write_object(content))
+        storage.create(DATASET_FILE, sealed(content))
     except (FileExistsError, FileNotFoundError):
         # Of two runs that begin at once, one makes the dataset, and the other finds it made; the
         # first may have swept the other's temporary file away already.

@@ -28,7 +28,7 @@ from batchembed.dataset.identity import (
     open_or_create_file,
     require_dimension,
 )
-from batchembed.dataset.record import Part, Record, RowSpec, read_object
+from batchembed.dataset.record import Part, Record, RowSpec, read_object, record_before
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.sources import RowsMissingError, rows_of
 from batchembed.dataset.staging import StagedFiles, staged_name
@@ -168,7 +168,7 @@ class Dataset:
             if record is not None:
                 place_side_files(self.storage, record)
             clear_scratch(self.storage.scratch(staging), self.storage.files)
-            return sweep(self.storage, record)
+            return sweep(self.storage, record, record_before(self.storage, record))
 
     def publish(
         self,
@@ -206,10 +206,10 @@ class Dataset:
         }
         staged = StagedFiles(staging)
         with self._storage():
-            record, lacking = self._current().record, bool(self._current().missing)
+            last, lacking = self._current().record, bool(self._current().missing)
             prints = fingerprints(self._current(), schema, self._about.model_name, groups)
-            changed = record is None or lacking or not _is_same(record, schema, prints, sides)
-            if record is None or changed:
+            changed = last is None or lacking or not _is_same(last, schema, prints, sides)
+            if last is None or changed:
                 record = self._commit(
                     Plan(
                         groups=tuple(zip(prints, groups, strict=True)),
@@ -221,9 +221,10 @@ class Dataset:
                     )
                 )
             else:
+                record = last
                 write_side_files(self.storage, sides)
             place_side_files(self.storage, record)
-            sweep(self.storage, record)
+            sweep(self.storage, record, last)
             return Published(record=record, changed=changed, freed=self._free(staged))
 
     def _current(self) -> Current:

@@ -6,6 +6,7 @@ stand group files, which list the videos of one group and never change.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -19,7 +20,7 @@ from batchembed.core.keys import Json, canonical_json, digest
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.problems import Scalar
 from batchembed.dataset.schema import FORMAT, DatasetSchema
-from batchembed.dataset.storage import COMMITS, GROUPS, Storage
+from batchembed.dataset.storage import COMMITS, GROUPS, META, Storage
 from batchembed.errors import DatasetError
 
 _RECORD = re.compile(r"(\d{6,})\.json")
@@ -156,8 +157,8 @@ def read_group(storage: Storage, group: Group) -> tuple[RowSpec, ...]:
 
 
 def encode_record(record: Record) -> bytes:
-    """The bytes of a record's file: canonical JSON with the sha256 of the rest in it."""
-    return f"{canonical_json({**_builtins(record), 'sha256': record.sha256})}\n".encode()
+    """The bytes of a record's file."""
+    return sealed(record)
 
 
 def record_key(number: int) -> str:
@@ -185,10 +186,23 @@ def last_record(storage: Storage) -> Record | None:
     """The record of the highest number; None where there is none yet.
 
     Raises:
-        DatasetError: it is damaged, or of a newer version of batchembed.
+        DatasetError: it is damaged, of a newer version of batchembed, or gone.
     """
     numbers = record_numbers(storage)
+    if not numbers and _had_records(storage):
+        raise DatasetError(
+            f"{storage.location} has lost its records: nothing is removed, restore "
+            f"{storage.named(COMMITS)} from a backup"
+        )
     return read_record(storage, numbers[-1]) if numbers else None
+
+
+def _had_records(storage: Storage) -> bool:
+    """Whether there are side files: they get their names after the first record, and stay."""
+    try:
+        return any(name.endswith(".jsonl") for name in storage.names(META))
+    except OSError as error:
+        raise DatasetError(f"{storage.named(META)} can't be read: {error.strerror}") from error
 
 
 def read_record(storage: Storage, number: int) -> Record:
@@ -207,6 +221,14 @@ def read_record(storage: Storage, number: int) -> Record:
     if record.number != number:
         raise DatasetError(f"{named} is record {record.number}: it was renamed; restore its name")
     return record
+
+
+def record_before(storage: Storage, record: Record | None) -> Record | None:
+    """The record before this one; None where there is none to be read."""
+    if record is not None and record.number > 1:
+        with contextlib.suppress(DatasetError):  # only what it alone names is asked for
+            return read_record(storage, record.number - 1)
+    return None
 
 
 def _content(storage: Storage, key: str) -> bytes:
@@ -242,18 +264,22 @@ def _convert(path: str, value: object, kind: type[T]) -> T:
 
 
 def read_object(storage: Storage, key: str, kind: type[T]) -> T:
-    """A JSON file of the dataset as a value.
+    """A JSON file of the dataset as a value. Earlier versions wrote none of these with its sha256.
 
     Raises:
         DatasetError: it is damaged, or of a newer version of batchembed.
     """
     named = storage.named(key)
-    return _convert(named, _parse(named, _content(storage, key)), kind)
+    content = _parse(named, _content(storage, key))
+    if "sha256" in content and content.pop("sha256") != digest(content):
+        raise DatasetError(f"{named} is damaged: its sha256 is not the one it tells; restore it")
+    return _convert(named, content, kind)
 
 
-def write_object(value: object) -> bytes:
-    """A value as canonical JSON."""
-    return f"{canonical_json(_builtins(value))}\n".encode()
+def sealed(value: object) -> bytes:
+    """A value as canonical JSON with the sha256 of the rest in it."""
+    content = _builtins(value)
+    return f"{canonical_json({**content, 'sha256': digest(content)})}\n".encode()
 
 
 def _builtins(value: object) -> dict[str, Json]:

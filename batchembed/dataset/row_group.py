@@ -97,7 +97,7 @@ class RowGroup:
             vector_array(self._vectors[first : min(first + step, self.rows)])
             for first in range(0, self.rows, step)
         ]
-        given = [{**run.spec.metadata, **self._given(run)} for run in self._runs]
+        given = [shared_values(run.spec, run.kind, self._model_name) for run in self._runs]
         indices = [np.arange(run.first, run.first + run.rows) for run in self._runs]
         own: Mapping[str, Any] = {
             "segment_index": numbers(np.concatenate(indices), pa.int32()),
@@ -129,22 +129,24 @@ class RowGroup:
                 ) from error
         return repeated(values, [run.rows for run in self._runs], column.type)
 
-    def _given(self, run: _Run) -> Mapping[str, Scalar | None]:
-        spec = run.spec
-        return {
-            "video_id": spec.video_id,
-            "source": spec.source,
-            "source_sha256": spec.source_sha256,
-            "job_key": spec.job_key,
-            "model_name": self._model_name,
-            "embedding_option": run.kind[0],
-            "embedding_scope": run.kind[1],
-            "duration_sec": spec.duration_sec,
-            "width": spec.width,
-            "height": spec.height,
-        }
-
     def clear(self) -> None:
         """Make room for the next rows."""
         self._runs.clear()
         self.rows = 0
+
+
+def shared_values(spec: RowSpec, kind: Kind, model_name: str) -> Mapping[str, Scalar | None]:
+    """What stands in every row of a video's kind, by column: everything but times and vector."""
+    return {
+        **spec.metadata,
+        "video_id": spec.video_id,
+        "source": spec.source,
+        "source_sha256": spec.source_sha256,
+        "job_key": spec.job_key,
+        "model_name": model_name,
+        "embedding_option": kind[0],
+        "embedding_scope": kind[1],
+        "duration_sec": spec.duration_sec,
+        "width": spec.width,
+        "height": spec.height,
+    }

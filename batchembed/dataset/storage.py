@@ -1,7 +1,8 @@
 """Where a dataset is kept, a folder or an object store: what a publish and its readers ask of it.
 
 A key is a path below the dataset, with `/`. Whatever can't be done is an OSError: FileNotFoundError
-where a key has nothing, PermissionError where it may not be done, FileExistsError of `create`.
+where a key has nothing, PermissionError where it may not be done, FileExistsError of `create`. What
+only an object store can fail in is a StoreError, which says what to do.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pyarrow as pa
+from pyarrow import fs
 
 from batchembed.dataset.files import Files
 
@@ -29,6 +31,7 @@ class Storage(Protocol):
     """One place for one dataset."""
 
     files: Files  #: the local file system: of staged rows, and of parts that have no name yet
+    filesystem: fs.FileSystem  #: in which `path` names a file: for those who read parts themselves
 
     @property
     def location(self) -> str:
@@ -36,6 +39,9 @@ class Storage(Protocol):
 
     def named(self, key: str) -> str:
         """The whole name of a file, for messages."""
+
+    def path(self, key: str) -> str:
+        """A file as `filesystem` names it; `""` is the dataset itself."""
 
     def read(self, key: str) -> bytes:
         """A file's bytes."""
@@ -51,6 +57,15 @@ class Storage(Protocol):
 
         Raises:
             FileNotFoundError: there is no such folder. A store, which has none, finds no files.
+        """
+
+    def everything(self) -> Iterable[tuple[str, int]]:
+        """Every file there is, whoever made it, and its bytes; in any order. For `verify`.
+
+        A store lists them page by page. A folder does not follow links to folders.
+
+        Raises:
+            OSError: they can't be listed.
         """
 
     def is_foreign(self) -> bool:
@@ -91,10 +106,11 @@ class Storage(Protocol):
         """Make a file, or replace it: a reader sees the old bytes or the new ones."""
 
     def create(self, key: str, content: bytes) -> None:
-        """Make a file where there is none. Of several who try, one can.
+        """Make a file where there is none. Of several who try with bytes of their own, one can.
 
         Raises:
             FileExistsError: there is one.
+            StoreAwayError: a store gave no answer, and may have made it for all that.
         """
 
     def move(self, old: str, new: str) -> None:
@@ -106,8 +122,12 @@ class Storage(Protocol):
     def remove(self, key: str) -> None:
         """Remove a file, if it is there."""
 
-    def leftovers(self) -> Iterable[str]:
-        """The files in the dataset's own places that may go where no record names them."""
+    def leftovers(self, superseded: Collection[str]) -> Iterable[str]:
+        """The files in the dataset's own places that may go where no record names them.
+
+        On a store, where one more writer may be at work unseen, the young ones stay, but for those
+        that are `superseded`: an earlier record named them, and they are nobody's work any more.
+        """
 
     def prune(self) -> None:
         """Remove partitions in which nothing is left."""

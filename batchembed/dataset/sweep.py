@@ -35,7 +35,7 @@ def waiting_key(name: str, sha256: str) -> str:
     return f"{INCOMING}/{name}.{sha256[:16]}.tmp"
 
 
-def _is_right(storage: Storage, key: str, sha256: str) -> bool:
+def is_right(storage: Storage, key: str, sha256: str) -> bool:
     """Whether the file is there and has these bytes."""
     try:
         return hashlib.sha256(storage.read(key)).hexdigest() == sha256
@@ -46,7 +46,7 @@ def _is_right(storage: Storage, key: str, sha256: str) -> bool:
 def write_side_files(storage: Storage, side_files: Mapping[str, tuple[str, bytes]]) -> None:
     """Write side files, each `(sha256, content)`, under the temporary names of the next record."""
     for name, (sha256, content) in side_files.items():
-        if not _is_right(storage, f"{META}/{name}", sha256):
+        if not is_right(storage, f"{META}/{name}", sha256):
             storage.put(waiting_key(name, sha256), content)
 
 
@@ -56,30 +56,54 @@ def place_side_files(storage: Storage, record: Record) -> None:
     for name, sha256 in record.side_files:
         waiting = waiting_key(name, sha256)
         # A publish that ended before its record may have left one of other bytes.
-        if _is_right(storage, waiting, sha256):
+        if is_right(storage, waiting, sha256):
             storage.move(waiting, f"{META}/{name}")
             moved = True
     if moved:
         storage.settle([META])
 
 
-def sweep(storage: Storage, record: Record | None) -> tuple[str, ...]:
+def sweep(storage: Storage, record: Record | None, before: Record | None = None) -> tuple[str, ...]:
     """Remove what no record names: temporary files, parts, group files, empty partitions.
 
     Only names that batchembed gives are touched.
 
+    Args:
+        storage: where the dataset is.
+        record: the last one.
+        before: the one before it. What that alone names goes at once, also from a store.
+
     Returns:
         The keys of what was removed.
     """
-    named = set() if record is None else {part.path for part in record.parts}
-    if record is not None:
-        named.update(f"{GROUPS}/{group.file}" for group in record.groups)
-    removed = [key for key in storage.leftovers() if key not in named and _is_ours(key)]
+    removed = unnamed(storage, record, before)
     for key in removed:
         storage.remove(key)
     storage.prune()
-    return tuple(removed)
+    return removed
+
+
+def unnamed(
+    storage: Storage, record: Record | None, before: Record | None = None
+) -> tuple[str, ...]:
+    """The keys of what `sweep` would remove."""
+    named = _named(record)
+    left = storage.leftovers(_named(before) - named)
+    return tuple(key for key in left if key not in named and _is_ours(key))
+
+
+def _named(record: Record | None) -> set[str]:
+    """The keys of the parts and group files of a record."""
+    if record is None:
+        return set()
+    groups = (f"{GROUPS}/{group.file}" for group in record.groups)
+    return {*groups, *(part.path for part in record.parts)}
+
+
+def is_part(key: str) -> bool:
+    """Whether a file is named as a part is."""
+    return _PART.fullmatch(key) is not None
 
 
 def _is_ours(key: str) -> bool:
-    return key.startswith(f"{INCOMING}/") or bool(_GROUP.fullmatch(key) or _PART.fullmatch(key))
+    return key.startswith(f"{INCOMING}/") or bool(_GROUP.fullmatch(key)) or is_part(key)

@@ -85,6 +85,14 @@ def test_a_rehearsal_keeps_the_limits_and_takes_the_local_model(tmp_path: Path) 
     assert manifest.output.path == str(tmp_path / "out.rehearsal")
 
 
+def test_a_rehearsal_of_a_dataset_on_a_store_has_a_place_beside_it(tmp_path: Path) -> None:
+    text = SMALLEST.format(engine="twelvelabs")
+    override = "output.path=S3://bucket/out/"
+    assert resolve(tmp_path, text, override).output.path == "s3://bucket/out"
+    rehearsal = resolve(tmp_path, text, override, rehearse=True)
+    assert rehearsal.output.path == "s3://bucket/out.rehearsal"
+
+
 def test_a_rehearsal_refuses_options_that_the_local_model_lacks(tmp_path: Path) -> None:
     text = SMALLEST.format(engine="twelvelabs") + "model_name: marengo3.0\n"
     with pytest.raises(ManifestError) as caught:
