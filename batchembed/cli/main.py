@@ -8,11 +8,25 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from batchembed.cli import failures, plan, reconcile, run, schema, serve, show, status, validate
+from batchembed.cli import (
+    diff,
+    failures,
+    gc,
+    plan,
+    reconcile,
+    run,
+    schema,
+    serve,
+    show,
+    status,
+    validate,
+    verify,
+)
 from batchembed.cli.boundary import Boundary, wants_json
-from batchembed.cli.problems import print_json, print_problems
+from batchembed.cli.problems import print_differences, print_json, print_problems
 from batchembed.cli.streams import quietly, silence
 from batchembed.cli.versions import versions
+from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
 
@@ -35,9 +49,10 @@ def _print_version(context: click.Context, _parameter: click.Parameter, wanted: 
 def cli() -> None:
     """Build a dataset of video-segment embeddings from a YAML manifest.
 
-    Exit codes: 0 all committed, 1 a defect, 2 usage, 3 some videos rejected or failed, 65 the
-    manifest is wrong, 66 something it names is missing, 69 service away, 73 output refused,
-    74 I/O error, 75 work is left: run again, 77 key refused, 130/143 stopped by a signal.
+    Exit codes: 0 all committed, 1 a defect, 2 usage, 3 some videos rejected or failed, 4 a check
+    found a difference, 65 the manifest is wrong, 66 something it names is missing, 69 service away,
+    73 output refused, 74 I/O error, 75 work is left: run again, 77 key refused, 130/143 stopped by
+    a signal.
     """
 
 
@@ -49,6 +64,9 @@ for _verb in (
     failures.command,
     show.command,
     reconcile.command,
+    verify.command,
+    diff.command,
+    gc.command,
     schema.command,
     serve.command,
 ):
@@ -71,6 +89,10 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
         with quietly(sys.stdout):
             print_problems(error.problems, as_json=as_json)
         return error.exit_code
+    except BuildDiffersError as error:
+        with quietly(sys.stdout):
+            print_differences(error, as_json=as_json)
+        return boundary.failed(error)
     except BatchembedError as error:
         if as_json:
             with quietly(sys.stdout):
