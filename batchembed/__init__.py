@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from batchembed.api.options import RequestOptions
     from batchembed.api.retry import PollPolicy, RetryPolicy
     from batchembed.api.tasks_client import TasksClient
+    from batchembed.dataset.matrix import embedding_matrix
     from batchembed.dataset.read import open_dataset
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "RequestOptions",
     "RetryPolicy",
     "TasksClient",
+    "embedding_matrix",
     "open_dataset",
 ]
 
@@ -32,6 +34,7 @@ _HOMES = {
     "RequestOptions": "batchembed.api.options",
     "RetryPolicy": "batchembed.api.retry",
     "TasksClient": "batchembed.api.tasks_client",
+    "embedding_matrix": "batchembed.dataset.matrix",
     "open_dataset": "batchembed.dataset.read",
 }
 

@@ -1,47 +1,120 @@
-"""Reads a dataset as its last record has it, whatever else lies in the folder."""
+"""Reads a dataset as its last record has it, whatever else lies beside its parts."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from pyarrow import fs
 
-from batchembed.dataset.folder import Folder
-from batchembed.dataset.identity import is_dataset
-from batchembed.dataset.record import last_record
-from batchembed.errors import DatasetError
+from batchembed.core.model import StoreOptions
+from batchembed.dataset.commit import missing_parts
+from batchembed.dataset.identity import DatasetFile
+from batchembed.dataset.places import storage_at
+from batchembed.dataset.record import Part, Record, last_record, read_object
+from batchembed.dataset.schema import DatasetSchema
+from batchembed.dataset.storage import DATASET_FILE, Storage
+from batchembed.errors import ArgumentError, DatasetError, InputMissingError, StorageError
+from batchembed.stores.options import completed, endpoint_fault
 
 
-def open_dataset(path: str | os.PathLike[str]) -> ds.FileSystemDataset:
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    endpoint_url: str | None = None,
+    region: str | None = None,
+    anonymous: bool = False,
+) -> ds.FileSystemDataset:
     """The dataset's rows, in its order, the partition keys among them as strings.
+
+    This is a snapshot: the parts that the last record names, whatever is published later. Parts
+    never change, but a publish removes those that its record no longer names: whoever still reads
+    them then gets FileNotFoundError, and opens the dataset again.
 
     The checksum of every page that is read is verified.
 
+    Args:
+        path: a folder, or the URI of a dataset on an object store.
+        endpoint_url: of a store that is not the provider's own; else AWS_ENDPOINT_URL_S3 or
+            AWS_ENDPOINT_URL.
+        region: of the bucket; else AWS_REGION or AWS_DEFAULT_REGION.
+        anonymous: ask without credentials. They come from the usual chain: variables, profile, role.
+
     Raises:
-        DatasetError: `path` is no dataset, has no record yet, or is damaged.
+        InputMissingError: `path` is no dataset, or has no record yet.
+        DatasetError: it is damaged, lacks a part, or is of a newer version of batchembed.
+        StorageError: it can't be reached, or refuses; a StoreError of an object store.
+        UsageError: an argument can't be right, or what the store needs is not installed.
     """
-    root = Path(path).absolute()
-    storage = Folder(root)
-    if not is_dataset(storage):
-        raise DatasetError(f"{root} is no dataset of batchembed: name the folder of output.path")
+    fault = None if endpoint_url is None else endpoint_fault(endpoint_url)
+    if fault is not None:
+        raise ArgumentError(f"endpoint_url: {fault}")
+    options = StoreOptions(endpoint_url=endpoint_url, region=region, anonymous=anonymous)
+    storage = storage_at(os.fspath(path), completed(options, os.environ))
+    _require_dataset(storage)
+    record = snapshot(storage)
+    parquet = ds.ParquetFileFormat(page_checksum_verification=True)
+    fragments = [
+        parquet.make_fragment(
+            storage.path(part.path), storage.filesystem, partition_expression=_partition(part)
+        )
+        for part in record.parts
+    ]
+    columns = _columns(record.schema)
+    return ds.FileSystemDataset(fragments, columns, parquet, storage.filesystem)
+
+
+def _require_dataset(storage: Storage) -> None:
+    try:
+        storage.read(DATASET_FILE)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputMissingError(
+            f"{storage.location} is no dataset of batchembed: name what a manifest has as output.path"
+        ) from error
+    except OSError as error:
+        raise StorageError(
+            f"{storage.location} can't be read: {error.strerror or error}"
+        ) from error
+    read_object(storage, DATASET_FILE, DatasetFile)
+
+
+def snapshot(storage: Storage) -> Record:
+    """The last record, of which every part is there now. One may be published at this moment.
+
+    Raises:
+        InputMissingError: there is no record yet.
+        DatasetError: it is damaged, or a part is not there.
+    """
     record = last_record(storage)
     if record is None:
-        raise DatasetError(f"{root} has no record yet: run its manifest first")
-    columns = record.schema.columns
-    for key in record.schema.partition_by:
-        columns = columns.append(pa.field(key, pa.string(), nullable=False))
-    parquet = ds.ParquetFileFormat(page_checksum_verification=True)
-    local = fs.LocalFileSystem()
-    fragments = []
-    for part in record.parts:
-        where = pc.scalar(True)
-        for key, value in part.partition:
-            where = where & (pc.field(key) == pc.scalar(value))
-        fragments.append(
-            parquet.make_fragment(str(root / part.path), local, partition_expression=where)
+        raise InputMissingError(
+            f"the dataset {storage.location} has no record yet: run its manifest first"
         )
-    return ds.FileSystemDataset(fragments, columns, parquet, local)
+    while missing := missing_parts(storage, record):
+        newer = last_record(storage)
+        if newer is None or newer.number == record.number:
+            others = f", and {len(missing) - 1} more" if missing[1:] else ""
+            raise DatasetError(
+                f"{storage.named(missing[0].path)} is not there, or not of the size that the "
+                f"record says{others}: run the manifest again, or restore it"
+            )
+        record = newer
+    return record
+
+
+def _columns(schema: DatasetSchema) -> pa.Schema:
+    """Those of the parts, and the partition keys."""
+    columns = schema.columns
+    for key in schema.partition_by:
+        columns = columns.append(pa.field(key, pa.string(), nullable=False))
+    return columns
+
+
+def _partition(part: Part) -> Any:  # noqa: ANN401  Arrow's stubs know no single type for it
+    """What holds of every row of a part."""
+    where = pc.scalar(True)
+    for key, value in part.partition:
+        where = where & (pc.field(key) == pc.scalar(value))
+    return where

@@ -27,9 +27,7 @@ def sixty(films: list[Path]) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def fresh(
-    sixty: list[Path], launcher: Launcher, tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def fresh(sixty: list[Path], launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset of one run to which nothing happens."""
     folder = tmp_path_factory.mktemp("fresh")
     with emulated(folder / "service") as emulator:

@@ -46,9 +46,7 @@ def test_a_drain_may_be_asked_for_again_while_what_waits_is_ending() -> None:
 
     async def scene() -> list[object]:
         stop = Stop()
-        waits = [
-            asyncio.create_task(unless_stopped(stop, slow_to_end(stop))) for _ in range(3)
-        ]
+        waits = [asyncio.create_task(unless_stopped(stop, slow_to_end(stop))) for _ in range(3)]
         await asyncio.sleep(0)
         stop.set()
         await asyncio.sleep(0)
