@@ -52,6 +52,10 @@ bench: $(VENV)/.installed-test configs/videos
 	$(BIN)/python -m benchmarks.upload
 	$(BIN)/python -m benchmarks.serve
 	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.publish
+	$(BIN)/python -m benchmarks.verify
+	$(BIN)/python -m benchmarks.publish --videos 1000 --rounds 1 # 2 GB
+	$(BIN)/python -m benchmarks.verify --videos 1000 --rounds 1
 
 # Many tasks in flight at once: some ten minutes.
 bench-in-flight: $(VENV)/.installed-test

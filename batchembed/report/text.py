@@ -130,18 +130,20 @@ def _dataset(report: RunReport, python: str) -> list[str]:
     if report.rows == 0:
         return lines
     how = how_to_read(report.dataset, python)
-    return [*lines, "read it with pyarrow, or with DuckDB where that is installed:", *how]
+    with_what = "pyarrow, or with DuckDB where that is installed" if len(how) > 1 else "pyarrow"
+    return [*lines, f"read it with {with_what}:", *how]
 
 
 def how_to_read(dataset: str, python: str) -> list[str]:
-    """Two shell lines that read the dataset, as they can be pasted."""
+    """Shell lines that read the dataset, as they can be pasted. DuckDB has its own way to stores."""
     pattern = f"{dataset.replace('[', '[[]')}/**/*.parquet"
     duckdb = (
         f"import duckdb; print(duckdb.read_parquet({pattern!r}, hive_partitioning=True)"
         ".aggregate('embedding_option, embedding_scope, count(*) AS segments'))"
     )
     pyarrow = f"import batchembed; print(batchembed.open_dataset({dataset!r}).to_table())"
-    return [f"  {shlex.quote(python)} -c {_quoted(code)}" for code in (pyarrow, duckdb)]
+    codes = (pyarrow,) if "://" in dataset else (pyarrow, duckdb)
+    return [f"  {shlex.quote(python)} -c {_quoted(code)}" for code in codes]
 
 
 def _quoted(code: str) -> str:

@@ -67,6 +67,12 @@ def test_the_lines_to_paste_are_one_word_of_a_shell(path: str) -> None:
         assert repr(path)[1:-1] in code
 
 
+def test_on_a_store_no_glob_is_offered() -> None:
+    (line,) = how_to_read("s3://bucket/demo", "python")
+    assert "open_dataset" in line
+    assert "read it with pyarrow:" in summary(replace(REPORT, dataset="s3://bucket/demo"))
+
+
 def test_control_characters_are_shown_and_not_sent() -> None:
     assert printable("a\nb\x07ü") == "a\\nb\\x07ü"
 
