@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --group test
+	$(BIN)/python -m pip install --quiet --editable '.[local,stores]' --group test
 	touch $@
 
 $(VENV)/.installed-lint: $(VENV)/.installed-test
