@@ -16,9 +16,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from batchembed.cli import running
+from batchembed.cli import run, running
+from batchembed.cli.options import Read
+from batchembed.core.run_report import RunReport
 from batchembed.dataset.files import Files
 from batchembed.errors import LedgerError
+from batchembed.runner import opening
 from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.support import forking
 from tests.support.forking import Order
@@ -46,16 +49,26 @@ def _careless_ledger() -> None:
 
 
 def _careless_folders() -> None:
-    """No folder is synced: a file is on the disk, and its name may not be."""
+    """No folder is synced: a file is on the disk, and its name may not be.
+
+    Nor is a lock file left after the record: to sync it would bring every name to its disk.
+    """
 
     def careless(_files: Files, _path: Path) -> None:
         pass
 
+    def unlocked(_asked: Read, report: RunReport, _record: object) -> RunReport:
+        return report
+
     setattr(Files, "sync_folder", careless)  # noqa: B010  a method, for all others
+    setattr(run, "leave_lock", unlocked)  # noqa: B010  as above
 
 
 def _deaf_ledger() -> None:
-    """A transaction that failed is taken for done, and so is a move that finds nothing to move."""
+    """A transaction that failed is taken for done, and so is a move that finds nothing to move.
+
+    What it lacks is not taken from the dataset's record either, which would mend it.
+    """
     batch, move = SqliteLedger.batch, SqliteLedger.move
 
     def deaf(ledger: SqliteLedger, calls: list[Callable[[], None]]) -> None:
@@ -65,6 +78,10 @@ def _deaf_ledger() -> None:
     def blind(ledger: SqliteLedger, *args: Any, **kwargs: Any) -> bool:
         return move(ledger, *args, **kwargs) or True
 
+    async def unaware(*_args: object, **_more: object) -> None:
+        pass
+
+    setattr(opening, "recall", unaware)  # noqa: B010  a function, for all others
     setattr(SqliteLedger, "batch", deaf)  # noqa: B010  a method, for all others
     setattr(SqliteLedger, "move", blind)  # noqa: B010  a method, for all others
 
