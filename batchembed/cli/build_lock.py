@@ -22,6 +22,7 @@ from batchembed.core.build_lock import (
 )
 from batchembed.core.lock_differences import version_differences
 from batchembed.core.model import EngineKind, public_url
+from batchembed.core.outcome import VideoOutcome
 from batchembed.core.run_report import RunReport
 from batchembed.dataset.record import Record
 from batchembed.dataset.schema import dataset_schema
@@ -32,11 +33,21 @@ from batchembed.errors import (
     StorageError,
     UsageError,
 )
-from batchembed.manifest.lock_file import lock_bytes, lock_path, read_lock
+from batchembed.manifest.lock_file import (
+    is_foreign,
+    is_piped,
+    lock_bytes,
+    lock_path,
+    owner,
+    read_lock,
+)
+from batchembed.media.unreadable import MISSING, UNREADABLE
 from batchembed.runner.locked import LockedBuild, build_lock, locked_parts, read_inputs
 
 #: Of a folder that is not this user's to write: a manifest that came in a package, say.
 _NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS}
+#: Videos that a warning names.
+_NAMED = 5
 
 
 def locked_build(asked: Read, state_dir: str | None) -> tuple[LockedBuild, tuple[str, ...]]:
@@ -45,7 +56,7 @@ def locked_build(asked: Read, state_dir: str | None) -> tuple[LockedBuild, tuple
     Nothing is made or changed: this comes before the dataset is opened.
 
     Raises:
-        UsageError: it is a rehearsal.
+        UsageError: it is a rehearsal, or a manifest that has no lock file of its own.
         InputMissingError: there is no lock file.
         LockFileError: it is damaged, or of a newer version.
         BuildDiffersError: the inputs are others.
@@ -57,6 +68,9 @@ def locked_build(asked: Read, state_dir: str | None) -> tuple[LockedBuild, tuple
             "`engine: local`"
         )
     manifest = asked.manifest
+    nameless = _nameless(manifest.file)
+    if nameless is not None:
+        raise UsageError(f"--locked: {nameless}")
     path = lock_path(manifest.file)
     lock, engine = read_lock(path), this_engine(asked)
     videos, read = asyncio.run(
@@ -81,24 +95,20 @@ def leave_lock(
 ) -> RunReport:
     """Write the lock file of a build whose every video has ended; the report, with what was in the way.
 
-    The data is committed whatever becomes of the file. In a folder that this user may not write
-    there is none, and a warning; a disk that fails is an error of the run.
+    The data is committed whatever becomes of the file. Where it would not be of this build, or not
+    this user's to write, what is there stays, with a warning; a disk that fails is an error of the
+    run.
     """
     if record is None or report.exit_code not in {ExitCode.OK, ExitCode.INCOMPLETE}:
         return report
     if is_rehearsal(asked):
         return report
-    kept = _kept_columns(asked, record)
-    if kept:
-        words = (
-            f"no lock file is written: rows of videos that the manifest no longer names have the "
-            f"columns {', '.join(kept)}, which a build from nothing would not have; "
-            "`on_removed: drop` lets them go"
-        )
-        return replace(report, warnings=(*report.warnings, words))
     path = lock_path(asked.manifest.file)
     lock = lock_of(asked, report, record)
     try:
+        why = _why_none(asked, report, record, path)
+        if why is not None:
+            return replace(report, warnings=(*report.warnings, f"no lock file is written: {why}"))
         for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
             left.unlink(missing_ok=True)  # of a run that was killed
         if not _says(path, lock):
@@ -106,6 +116,43 @@ def leave_lock(
     except (OSError, StorageError) as error:
         return _unwritten(report, path, error)
     return report
+
+
+def _why_none(asked: Read, report: RunReport, record: Record, path: Path) -> str | None:
+    """Why a build has no lock file, or keeps the one it had."""
+    kept = _kept_columns(asked, record)
+    if kept:
+        return (
+            f"rows of videos that the manifest no longer names have the columns {', '.join(kept)}, "
+            "which a build from nothing would not have; `on_removed: drop` lets them go"
+        )
+    unread = [video.video.video_id for video in report.videos if _is_unread(video)]
+    if unread:
+        more = ", ..." if len(unread) > _NAMED else ""
+        return (
+            f"{len(unread)} of {len(report.videos)} videos can't be read "
+            f"({', '.join(unread[:_NAMED])}{more}); {path} is as it was: mount their disk, or take "
+            "them out of the manifest, and run again"
+        )
+    nameless = _nameless(asked.manifest.file)
+    if nameless is None and is_foreign(path):
+        return f"{path} is something else: move it away, or rename the manifest, and run again"
+    return nameless
+
+
+def _is_unread(video: VideoOutcome) -> bool:
+    """Whether a video was out of reach: that says nothing about what it is."""
+    return any(reason.code in {MISSING, UNREADABLE} for reason in video.reasons)
+
+
+def _nameless(manifest: str) -> str | None:
+    """Why a manifest has no lock file of its own, whatever its build."""
+    if is_piped(manifest):
+        return f"{manifest} is no file in a folder: save the manifest as one"
+    other = owner(manifest)
+    if other is None:
+        return None
+    return f"{lock_path(manifest)} is the lock file of {other}: rename one of the two manifests"
 
 
 def lock_of(asked: Read, report: RunReport, record: Record) -> BuildLock:

@@ -14,6 +14,9 @@ from batchembed.core.problems import Problem, Reason
 from batchembed.manifest.document import Document
 from batchembed.manifest.render import escaped, problem_dict, problem_lines
 
+#: Differences that are told one by one to a person.
+_TOLD = 50
+
 
 def print_problems(problems: Sequence[Problem], *, as_json: bool) -> None:
     """Print problems on standard output: data, so that they can be piped."""
@@ -39,13 +42,16 @@ def rejections(video: Video, reasons: Iterable[Reason], document: Document) -> t
 
 
 def print_differences(error: BuildDiffersError, *, as_json: bool) -> None:
-    """Print all that differs from a lock file on standard output, a line each."""
+    """Print what differs from a lock file on standard output, a line each; as JSON, all of it."""
     if as_json:
         told = {"message": str(error), "exit_code": int(error.exit_code)}
         print_json({"error": told, "differences": list(map(asdict, error.differences))})
         return
-    for difference in error.differences:
+    for difference in error.differences[:_TOLD]:
         click.echo(escaped(str(difference)))
+    more = len(error.differences) - _TOLD
+    if more > 0:
+        click.echo(f"and {more:,} more: --format json has all")
 
 
 def print_json(value: object) -> None:

@@ -26,7 +26,7 @@ from batchembed.cli.problems import print_json
 from batchembed.cli.running import drained, new_run_id, open_dataset
 from batchembed.cli.selection import chosen, require_retry
 from batchembed.cli.services import open_service, require_service
-from batchembed.cli.state import remembered
+from batchembed.cli.state import remembered, require_folder
 from batchembed.cli.streams import quietly
 from batchembed.cli.unfinished import unfinished_report
 from batchembed.core.run_report import RunReport
@@ -114,6 +114,7 @@ def command(
     log = log_to(sys.stderr, log_format, run_id)
     with log.telling_errors():
         asked = read(manifest, overrides, engine, tell=log.tell)
+        require_folder(asked.manifest.file, state_dir)
         videos = chosen(asked.manifest.videos, only)
         if retry is not None:
             require_retry(retry, remembered(asked.manifest, state_dir).entries.values())

@@ -15,7 +15,8 @@ from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
-from batchembed.errors import StorageError
+from batchembed.errors import StorageError, UsageError
+from batchembed.manifest.lock_file import is_piped
 from batchembed.report.moments import rfc3339
 from batchembed.runner.recall import known_jobs, lacking, replaced
 from batchembed.store.home import state_home
@@ -57,6 +58,19 @@ class Remembered:
         if self.ledger is None:
             return ()
         return _look(self.ledger, lambda ledger: ledger.jobs_of(VideoId(video_id)))
+
+
+def require_folder(manifest: str, state_dir: str | None) -> None:
+    """See that there is a folder for the state.
+
+    Raises:
+        UsageError: the manifest is in none, and no other was named.
+    """
+    if state_dir is None and is_piped(manifest):
+        raise UsageError(
+            f"{manifest} is no file in a folder, so that no state can be kept beside it: save the "
+            "manifest as one, or name a folder with --state-dir"
+        )
 
 
 def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:

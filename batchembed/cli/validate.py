@@ -32,7 +32,8 @@ def command(
     asked = read(manifest, overrides, engine)
     told = [] if no_probe else _probe(asked)
     rejected = [found.rejections for found in told if found.rejections]
-    submitted = [found.warnings for found in told if not found.rejections]
+    denied = [each for found in told for each in found.denied]
+    submitted = [found.warnings for found in told if found.warnings and not found.rejections]
     many = len(asked.manifest.videos)
     probed = sum(not isinstance(video.source, UrlSource) for video in asked.manifest.videos)
     if output_format == "json":
@@ -40,17 +41,23 @@ def command(
             {
                 "videos": many,
                 "probed": 0 if no_probe else probed,
-                "problems": [],
+                "problems": [problem_dict(each) for each in denied],
                 "rejections": [problem_dict(each) for found in told for each in found.rejections],
                 "warnings": [problem_dict(each) for found in told for each in found.warnings],
             }
         )
     else:
         print_problems(
-            [each for found in told for each in (*found.rejections, *found.warnings)],
+            [
+                each
+                for found in told
+                for each in (*found.denied, *found.rejections, *found.warnings)
+            ],
             as_json=False,
         )
         parts = [f"{probed} probed", f"{len(rejected)} would be rejected"]
+        if denied:
+            parts.append(f"{len(denied)} can't be read with these credentials")
         if submitted:
             breaking = "breaks" if len(submitted) == 1 else "break"
             parts.append(f"{len(submitted)} {breaking} a limit and would be submitted")
@@ -58,6 +65,8 @@ def command(
             f"{asked.manifest.name}: {many} {'video' if many == 1 else 'videos'}, "
             f"the manifest is valid; {'not probed' if no_probe else ', '.join(parts)}"
         )
+    if denied:
+        return ExitCode.NO_PERMISSION
     accepted = asked.manifest.on_rejected == "accept"
     return ExitCode.INCOMPLETE if rejected and not accepted else ExitCode.OK
 
@@ -65,8 +74,9 @@ def command(
 class _Told(NamedTuple):
     """What probing says of one video."""
 
-    rejections: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
+    rejections: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    denied: tuple[Problem, ...] = ()
 
 
 def _probe(asked: Read) -> list[_Told]:
@@ -74,17 +84,17 @@ def _probe(asked: Read) -> list[_Told]:
 
     def check(video: Video) -> _Told:
         if isinstance(video.source, UrlSource) or video.skip is not None:
-            return _Told((), ())
+            return _Told()
         told = surveyed(
             video,
             read_source(video.source, None, hashed=False),
             asked.manifest,
             asked.profile,
         )
-        return _Told(
-            rejections(video, told.reasons, asked.document),
-            rejections(video, told.warnings, asked.document),
-        )
+        found = rejections(video, told.reasons, asked.document)
+        if told.denied:
+            return _Told(denied=found)
+        return _Told(found, rejections(video, told.warnings, asked.document))
 
     with concurrent.futures.ThreadPoolExecutor(asked.manifest.concurrency.probes) as pool:
         return [told for told in pool.map(check, asked.manifest.videos) if any(told)]

@@ -17,6 +17,10 @@ from batchembed.core.build_lock import FORMAT, BuildLock
 from batchembed.errors import InputMissingError, LockFileError
 
 _SUFFIX = ".lock.json"
+#: In every lock file, also in half of one, and in one with the marks of a merge conflict.
+_MARK = b'\n  "dimension": '
+#: Where names stand for what is piped in.
+_PIPES = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 class _Head(msgspec.Struct):
@@ -27,9 +31,45 @@ def lock_path(manifest: str) -> Path:
     """Where a manifest's lock file is: `demo.lock.json` beside `demo.yaml`.
 
     Another ending than `.yaml` stays, so that `demo.yml` beside it has a lock file of its own.
+    `owner` tells of the one name that two manifests may still share.
     """
     path = Path(manifest)
     return path.with_name((path.stem if path.suffix == ".yaml" else path.name) + _SUFFIX)
+
+
+def owner(manifest: str) -> Path | None:
+    """The manifest beside this one that has its lock file: `demo.yaml`, where this is `demo`."""
+    other = Path(f"{manifest}.yaml")
+    return other if Path(manifest).suffix != ".yaml" and other.is_file() else None
+
+
+def is_piped(manifest: str) -> bool:
+    """Whether a manifest comes through a pipe, say: nothing can be kept beside it."""
+    path = Path(manifest)
+    return path.parent in _PIPES or not path.is_file()
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether a file that is no lock file has the name of one. A damaged lock file still is one.
+
+    Raises:
+        OSError: it can't be known.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    return not _is_own(content)
+
+
+def _is_own(content: bytes) -> bool:
+    if not content or _MARK in content:
+        return True
+    try:
+        msgspec.json.decode(content, type=BuildLock)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
+        return False
+    return True  # another tool has laid it out
 
 
 def lock_bytes(lock: BuildLock) -> bytes:
@@ -79,8 +119,10 @@ def read_lock(path: Path) -> BuildLock:
         if head.format <= FORMAT:
             return msgspec.json.decode(content, type=BuildLock)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        away = "" if _is_own(content) else "move it away and "
         raise LockFileError(
-            f"{path} is damaged: {error}; restore it, or run without --locked, which writes it anew"
+            f"{path} is damaged: {error}; restore it, or {away}run without --locked, which writes "
+            "it anew"
         ) from error
     raise LockFileError(
         f"{path} has format {head.format}, and this version of batchembed knows {FORMAT}: "

@@ -17,7 +17,7 @@ from batchembed.errors import (
     VideoChangedError,
 )
 from batchembed.media.probe import probe_file
-from batchembed.media.unreadable import UnreadableVideoError, broken, missing, no_access
+from batchembed.media.unreadable import UnreadableVideoError, broken, denied, missing, no_access
 from batchembed.stores.file import ObjectFile, identify
 from batchembed.stores.location import location_of
 
@@ -43,8 +43,10 @@ def unreadable(error: StoreError) -> UnreadableVideoError:
             raise error
         case StoreMissingError():
             return missing(str(error))
+        case StoreAccessError():
+            return denied(str(error))
         case _:
-            return no_access(str(error), "look at the bucket and its permissions, then run again")
+            return no_access(str(error), "look at the bucket, then run again")
 
 
 @contextlib.contextmanager

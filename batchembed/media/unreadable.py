@@ -9,6 +9,8 @@ BROKEN = "video_file_broken"
 MISSING = "video_file_missing"
 #: The file is there, and can't be opened or read for another reason than its content.
 UNREADABLE = "video_file_unreadable"
+#: Its store does not let these credentials read it: that says nothing against the video.
+DENIED = "video_file_denied"
 
 
 class UnreadableVideoError(Exception):
@@ -50,5 +52,17 @@ def no_access(what: str, hint: str) -> UnreadableVideoError:
             message=f"the video file can't be opened: {what}",
             field="video_file",
             hint=hint,
+        )
+    )
+
+
+def denied(what: str) -> UnreadableVideoError:
+    """Something may be there, and the credentials do not reach it."""
+    return UnreadableVideoError(
+        Reason(
+            code=DENIED,
+            message=f"the video file can't be opened: {what}",
+            field="video_file",
+            hint="see that the object is there, and what its bucket allows; then run again",
         )
     )

@@ -13,7 +13,12 @@ _RUN = "run the manifest: it goes by the dataset, and mends its ledger"
 
 
 def cross_check(
-    ledger: str, entries: Mapping[JobKey, Entry], specs: Sequence[RowSpec], record: int
+    ledger: str,
+    entries: Mapping[JobKey, Entry],
+    specs: Sequence[RowSpec],
+    record: int,
+    *,
+    is_named: bool = True,
 ) -> Iterator[Finding]:
     """Where the two contradict each other.
 
@@ -24,16 +29,31 @@ def cross_check(
         entries: all that it has.
         specs: the videos of the dataset's last record.
         record: the number of that.
+        is_named: somebody said that it is the ledger of this very dataset, and not of one that
+            this is an earlier copy of.
     """
     ahead = [e for e in entries.values() if e.state is State.COMMITTED and (e.commit or 0) > record]
     if ahead:
         number = max(entry.commit or 0 for entry in ahead)
-        yield Finding(
-            code="record_missing",
-            file=record_key(number),
-            message=f"the ledger has {len(ahead)} jobs committed by later records, up to {number}, "
-            f"and the last one here is {record}",
-            hint="restore the records from a backup",
+        message = (
+            f"the ledger has {len(ahead)} jobs committed by later records, up to {number}, "
+            f"and the last one here is {record}"
+        )
+        yield (
+            Finding(
+                code="record_missing",
+                file=record_key(number),
+                message=message,
+                hint="restore the records from a backup",
+            )
+            if is_named
+            else Finding(
+                code="ledger_ahead",
+                file=ledger,
+                message=f"{message}: records are lost, or this is an earlier copy of the dataset",
+                hint="if it is none, name its ledger with --manifest or --state-dir",
+                is_fault=False,
+            )
         )
     rows: dict[JobKey, dict[str, RowSpec]] = {}
     for spec in specs:

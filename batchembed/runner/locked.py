@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from batchembed.core.build_lock import (
@@ -31,7 +31,11 @@ from batchembed.core.model import EngineKind, Manifest, Profile, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.problems import Reason
 from batchembed.core.states import State
+from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Part
+from batchembed.dataset.storage import Storage
+from batchembed.dataset.verification.sealed import sha256_of_file
+from batchembed.errors import DatasetError, StoreAccessError
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
 
@@ -66,9 +70,13 @@ class LockedBuild:
     def require_input(self, found: Surveyed) -> None:
         """See that a video is still what it was when the inputs were compared.
 
+        Of one that its store denies now nothing is known: nothing is published without it.
+
         Raises:
             BuildDiffersError: it changed in between.
         """
+        if found.denied:
+            return
         now = found_video(found)
         then = "it changed while the run was at work, and nothing is published: run again"
         self._require(tuple(video_differences(self._videos[now.video_id], now)), then)
@@ -80,11 +88,17 @@ class LockedBuild:
             BuildDiffersError: some did not.
         """
         now = replace(self.lock, videos=tuple(map(ended_video, outcomes)))
-        then = (
-            "nothing is published, and what was collected is kept: see `batchembed failures`, run "
-            f"again with --retry where it may pass, or {_NEW_LOCK}"
+        advice = (
+            "see `batchembed failures`, run again with --retry where it may pass"
+            if any(map(self._newly_failed, now.videos))
+            else "restore the lock file if it was edited"
         )
+        then = f"nothing is published, and what was collected is kept: {advice}, or {_NEW_LOCK}"
         self._require(differences(self.lock, now), then)
+
+    def _newly_failed(self, now: LockedVideo) -> bool:
+        was = self._videos.get(now.video_id)
+        return now.outcome is Outcome.FAILED and was is not None and was.outcome != now.outcome
 
     def require_parts(self, parts: Sequence[Part]) -> None:
         """See that a dataset's parts are those of the lock. Kept rows may follow them.
@@ -95,6 +109,45 @@ class LockedBuild:
         own = leading_parts(locked_parts(parts), self.lock.rows)
         then = f"nothing is published, the last record is as it was; {self._why()}; {_NEW_LOCK}"
         self._require(part_differences(self.lock.parts, own), then)
+
+    def acceptance(self, dataset: Dataset) -> Callable[[Sequence[Part]], None]:
+        """What sees that parts are those of the lock, and the bytes of those that are there whole.
+
+        What it is called with are the parts of the next record, or of the last; it raises what
+        `require_parts` and `require_bytes` raise.
+        """
+        record, missing = dataset.last(), frozenset(dataset.missing_parts)
+        there = {
+            part
+            for part in (() if record is None else record.parts)
+            if dataset.storage.named(part.path) not in missing
+        }
+
+        def accept(parts: Sequence[Part]) -> None:
+            self.require_parts(parts)
+            self.require_bytes(dataset.storage, (part for part in parts if part in there))
+
+        return accept
+
+    def require_bytes(self, storage: Storage, parts: Iterable[Part]) -> None:
+        """See that parts which are there have the bytes that the record says. They are all read.
+
+        Raises:
+            BuildDiffersError: some have not.
+            DatasetError: one can't be read.
+            StoreError: the store can't be reached.
+        """
+        found = (
+            Difference(what=f"part {storage.named(part.path)}", locked=part.sha256, now=sha256)
+            for part in parts
+            if (sha256 := _sha256(storage, part)) != part.sha256
+        )
+        then = (
+            f"the dataset is damaged, and nothing is published: `batchembed verify "
+            f"{storage.location}` says where; remove what is damaged and run without --locked, "
+            "which writes it anew"
+        )
+        self._require(tuple(found), then)
 
     @functools.cached_property
     def _videos(self) -> Mapping[VideoId, LockedVideo]:
@@ -125,8 +178,9 @@ async def read_inputs(
         known: what is remembered of files, by path: they are not read again.
 
     Raises:
-        StoreError: a store is away, or takes none of the credentials.
+        StoreError: a store is away, takes none of the credentials, or denies some videos.
     """
+    denied: list[Surveyed] = []
     read: list[KnownFile] = []
 
     async def remember(file: KnownFile) -> None:
@@ -137,10 +191,24 @@ async def read_inputs(
     async def one(video: Video) -> LockedVideo:
         if video.skip is not None:
             return locked_video(video, outcome=Outcome.SKIPPED)
-        return found_video(await surveyor.survey(video))
+        found = await surveyor.survey(video)
+        if found.denied:
+            denied.append(found)
+        return found_video(found)
 
     videos = await asyncio.gather(*map(one, manifest.videos))
+    if denied:
+        raise _not_comparable(denied)
     return tuple(videos), tuple(read)
+
+
+def _not_comparable(denied: Sequence[Surveyed]) -> StoreAccessError:
+    first, others = denied[0], len(denied) - 1
+    more = f" and {others} more" if others else ""
+    return StoreAccessError(
+        f"video {first.video.video_id}{more} can't be compared with the lock file: "
+        f"{first.reasons[0].message}"
+    )
 
 
 def found_video(found: Surveyed) -> LockedVideo:
@@ -183,6 +251,17 @@ def locked_parts(parts: Sequence[Part]) -> tuple[LockedPart, ...]:
         LockedPart(path=part.path, rows=part.rows, bytes=part.bytes, sha256=part.sha256)
         for part in parts
     )
+
+
+def _sha256(storage: Storage, part: Part) -> str:
+    try:
+        with storage.open(part.path) as file:
+            return sha256_of_file(file)
+    except OSError as error:
+        raise DatasetError(
+            f"{storage.named(part.path)} can't be read: {error.strerror or error}; see to its disk "
+            "and its permissions, then run again"
+        ) from error
 
 
 def withheld(outcomes: Sequence[VideoOutcome]) -> tuple[VideoOutcome, ...]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from batchembed.core.outcome import Outcome, VideoOutcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
+from batchembed.errors import ExitCode
+from batchembed.media.unreadable import DENIED
 from batchembed.runner.carry import Carried
 from batchembed.runner.foresee import Foreseen
 from batchembed.runner.survey import Surveyed
@@ -15,11 +19,11 @@ _NOT_ENDED = Reason(
 _NOT_CHOSEN = Reason(code="not_chosen", message="this run was asked for others (--only)")
 
 
-def rejected(found: Surveyed) -> VideoOutcome:
-    """A video that has reasons not to be sent."""
+def not_sent(found: Surveyed) -> VideoOutcome:
+    """A video that has reasons not to be sent. Where only its store denies it, work is left."""
     return VideoOutcome(
         video=found.video,
-        outcome=Outcome.REJECTED,
+        outcome=Outcome.PENDING if found.denied else Outcome.REJECTED,
         reasons=found.reasons,
         warnings=found.warnings,
         facts=found.facts,
@@ -69,7 +73,7 @@ def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:
     if video.skip is not None:
         return VideoOutcome(video=video, outcome=Outcome.SKIPPED)
     if found is not None and found.job is None:
-        return rejected(found)
+        return not_sent(found)
     why = _NOT_ENDED if chosen else _NOT_CHOSEN
     if found is None:
         return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(why,))
@@ -77,3 +81,11 @@ def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:
     return ended(
         found, Carried(entry=foreseen.entry, pending=why if known is Outcome.PENDING else None)
     )
+
+
+def needs_permission(outcomes: Iterable[VideoOutcome]) -> tuple[ExitCode, ...]:
+    """The exit code of a run some of whose videos are left because their store denies them."""
+    reasons = (
+        reason for video in outcomes if video.outcome is Outcome.PENDING for reason in video.reasons
+    )
+    return (ExitCode.NO_PERMISSION,) if any(each.code == DENIED for each in reasons) else ()

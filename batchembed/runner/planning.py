@@ -82,7 +82,8 @@ class Planner:
             return Planned(video_id=video.video_id, action=READ)
         if found.job is None:
             why = "; ".join(reason.message for reason in found.reasons)
-            return Planned(video_id=video.video_id, action=REJECT, why=why)
+            action = READ if found.denied else REJECT
+            return Planned(video_id=video.video_id, action=action, why=why)
         if found.job.job_key in self._seen:
             why = "the same content and parameters as another"
             return Planned(video_id=video.video_id, action=SKIP, why=why)

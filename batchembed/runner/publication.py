@@ -42,7 +42,10 @@ class Publication:
     manifest: Manifest
     before: Mapping[VideoId, RowSpec]  #: the last record's
     entries: Mapping[JobKey, Entry]
+    has_rows: Callable[[RowSpec], bool]  #: whether what the last record has of a video is there
+    chosen: frozenset[VideoId]  #: the videos that this run is asked for
     ended: dict[VideoId, tuple[Surveyed | None, VideoOutcome]] = field(default_factory=dict)
+    asked: dict[VideoId, JobKey | None] = field(default_factory=dict)  #: of surveyed videos
     _leading: int = 0
     _cutter: GroupCutter = field(default_factory=GroupCutter)
 
@@ -63,16 +66,38 @@ class Publication:
         specs = (self._spec(video) for video in self.manifest.videos)
         return tuple(spec for spec in specs if spec is not None)
 
+    def awaited(self) -> Callable[[JobKey], bool]:
+        """Whether a video that has not ended may be a job: nothing is known of one not surveyed yet."""
+        owed = {
+            video.video_id
+            for video in self.manifest.videos
+            if video.skip is None and self._is_pending(video.video_id)
+        } & self.chosen
+        keys = {self.asked.get(video_id) for video_id in owed}
+        unknown = not owed <= self.asked.keys()
+        return lambda key: unknown or key in keys
+
+    def _is_pending(self, video_id: VideoId) -> bool:
+        _, outcome = self.ended.get(video_id, (None, None))
+        return outcome is None or outcome.outcome is Outcome.PENDING
+
     def _spec(self, video: Video) -> RowSpec | None:
-        found, outcome = self.ended.get(video.video_id, (None, None))
-        if outcome is None or outcome.outcome is Outcome.PENDING:
+        found, _ = self.ended.get(video.video_id, (None, None))
+        if self._is_pending(video.video_id):
             return self._earlier(video)
         if found is None or found.job is None:
             return None
         entry = self.entries.get(found.job.job_key)
         if entry is None or entry.state not in {State.STAGED, State.COMMITTED}:
-            return None
+            return self._left_of(video, found.job.job_key)
         return row_spec(found, entry)
+
+    def _left_of(self, video: Video, key: JobKey) -> RowSpec | None:
+        """The rows that there are of a job of which more was wanted and could not be had."""
+        before = self._earlier(video)
+        if before is None or before.job_key != key or not self.has_rows(before):
+            return None
+        return before
 
     def _earlier(self, video: Video) -> RowSpec | None:
         """The rows that the last record has of a video, under what the manifest says of it now."""

@@ -13,8 +13,10 @@ from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
-from batchembed.core.states import Entry, State
+from batchembed.core.states import Entry, Staged, State
+from batchembed.dataset.publish import RowSpec
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
+from batchembed.dataset.staging import staged_name
 from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
@@ -25,7 +27,7 @@ from batchembed.runner.listing import side_files
 from batchembed.runner.locked import LockedBuild, withheld
 from batchembed.runner.observe import take_request_id
 from batchembed.runner.opening import Opened, opened
-from batchembed.runner.outcomes import ended, left, rejected
+from batchembed.runner.outcomes import ended, left, needs_permission, not_sent
 from batchembed.runner.planning import Planner
 from batchembed.runner.publication import Publication
 from batchembed.runner.setting import Setting
@@ -61,6 +63,8 @@ class _Run:
             manifest=manifest,
             before={spec.video_id: spec for spec in setting.dataset.specs()},
             entries=self._book.entries,
+            has_rows=self._has_published,
+            chosen=frozenset(video.video_id for video in manifest.videos if self._is_chosen(video)),
         )
         self._schema = self._dataset_schema()
         self._jobs: dict[JobKey, asyncio.Future[Carried]] = {}
@@ -218,20 +222,30 @@ class _Run:
         if self._setting.stop.is_set():
             return
         found = await self._surveyor.survey(video)
+        if not found.denied:
+            key = None if found.job is None else found.job.job_key
+            self._publication.asked[video.video_id] = key
         if self._setting.locked is not None:
             self._setting.locked.require_input(found)
         if found.job is None:
-            self._end(video, found, rejected(found))
+            self._end(video, found, not_sent(found))
             return
         await self._collected.wait()
         carried = await self._carried(video, found.job, found.identity)
         self._end(video, found, ended(found, carried))
 
     async def _carried(self, video: Video, job: Job, identity: Identity | None) -> Carried:
-        """Carry a job, or wait for the video that does: a job is carried once, however many share it."""
+        """Carry a job, or wait for the video that does: a job is carried once, however many share it.
+
+        Once more where this video wants rows of it that the one before could do without.
+        """
         key = job.job_key
-        if key in self._jobs:
-            return await asyncio.shield(self._jobs[key])
+        while (earlier := self._jobs.get(key)) is not None:
+            carried = await asyncio.shield(earlier)
+            if not self._lacks_rows(carried.entry, video):
+                return carried
+            if self._jobs[key] is earlier:
+                break
         self._names[key] = video.video_id
         shared: asyncio.Future[Carried] = asyncio.get_running_loop().create_future()
         self._jobs[key] = shared
@@ -249,11 +263,7 @@ class _Run:
             if carried.pending is not None:
                 return carried
         entry = self._book.get(key)
-        if (
-            entry is not None
-            and entry.state is State.COMMITTED
-            and not self._has_rows(entry, video)
-        ):
+        if entry is not None and self._lacks_rows(entry, video):
             # Rows that are neither in the dataset nor staged are fetched again.
             entry = await self._book.move(sought_again(entry), old=State.COMMITTED)
         load = Load(video_id=video.video_id, job=job, identity=identity)
@@ -262,12 +272,24 @@ class _Run:
         async with self._crew.gate.slot():
             return await self._crew.carrier.carry(key, load)
 
+    def _lacks_rows(self, entry: Entry | None, video: Video) -> bool:
+        """Whether a job is committed whose rows for this video are nowhere."""
+        if entry is None or entry.state is not State.COMMITTED:
+            return False
+        return not self._has_rows(entry, video)
+
     def _has_rows(self, entry: Entry, video: Video) -> bool:
         return entry.staged is not None and self._setting.dataset.has_rows(
             entry.job_key,
             entry.staged,
             options=video.embedding_option,
             staging=self._setting.home.staging,
+        )
+
+    def _has_published(self, spec: RowSpec) -> bool:
+        staged = Staged(file=staged_name(spec.job_key), rows=spec.rows, sha256=spec.rows_sha256)
+        return self._setting.dataset.has_rows(
+            spec.job_key, staged, options=spec.options, staging=self._setting.home.staging
         )
 
     def _end(self, video: Video, found: Surveyed | None, outcome: VideoOutcome) -> None:
@@ -305,9 +327,13 @@ class _Run:
                 return
 
     async def _publish_early(self) -> None:
-        """Publish before the end. What fails in it ends the run, also where nobody waits any more."""
+        """Publish before the end, where there are rows or were.
+
+        What fails in it ends the run, also where nobody waits any more.
+        """
         try:
-            await self._publish()
+            if self._publication.listed() or self._setting.dataset.last() is not None:
+                await self._publish()
         except BatchembedError as error:
             self._halt(error)
 
@@ -320,7 +346,8 @@ class _Run:
         """Publish once every video has ended, and only what was locked.
 
         Raises:
-            BuildDiffersError: it is another build; nothing was published.
+            BuildDiffersError: it is another build, or damaged; nothing was published.
+            DatasetError: a part can't be read.
         """
         if isinstance(self._halted, BuildDiffersError):
             raise self._halted
@@ -330,8 +357,10 @@ class _Run:
         locked.require_outcomes(outcomes)
         published = await self._publish()
         record = self._setting.dataset.last()
-        # Where nothing had to be written, nobody has looked at the parts that there are.
-        locked.require_parts(() if record is None else record.parts)
+        if record is not None and not self._published_any:
+            # Nothing had to be written, so nobody has looked at the parts that there are.
+            accept = locked.acceptance(self._setting.dataset)
+            await self._write(functools.partial(accept, record.parts))
         return published
 
     async def _publish_now(self) -> tuple[VideoOutcome, ...]:
@@ -354,7 +383,10 @@ class _Run:
                 schema=self._schema,
                 staging=setting.home.staging,
                 side_files=files,
-                accept=None if setting.locked is None else setting.locked.require_parts,
+                awaited=publication.awaited(),
+                accept=None
+                if setting.locked is None
+                else setting.locked.acceptance(setting.dataset),
             )
         )
         await self._commit(staged, published.record.number)
@@ -388,7 +420,7 @@ class _Run:
     def _report(self, outcomes: tuple[VideoOutcome, ...]) -> RunReport:
         setting, crew = self._setting, self._crew
         manifest, record = setting.manifest, setting.dataset.last()
-        also = () if self._halted is None else (self._halted.exit_code,)
+        halted = () if self._halted is None else (self._halted.exit_code,)
         return RunReport(
             run_id=setting.run_id,
             began_at=self._began,
@@ -417,7 +449,7 @@ class _Run:
             exit_code=exit_code(
                 (video.outcome for video in outcomes),
                 accept_rejected=manifest.on_rejected == "accept",
-                also=also,
+                also=(*halted, *needs_permission(outcomes)),
             ),
         )
 

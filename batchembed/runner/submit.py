@@ -38,7 +38,7 @@ from batchembed.errors import (
 )
 from batchembed.media.objects import unreadable
 from batchembed.media.sources import identify_source, open_source
-from batchembed.media.unreadable import UnreadableVideoError
+from batchembed.media.unreadable import DENIED, UnreadableVideoError
 from batchembed.runner.book import Book
 from batchembed.runner.gate import Gate
 from batchembed.runner.stopping import StoppedError
@@ -129,13 +129,11 @@ class Submitter:
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
-        if identity is not None and await self._is_another(job, identity, charge):
-            await self.book.ensure(job.job_key)
-            return Reason(
-                code=FILE_CHANGED,
-                message=f"{identity.path} changed while it was read",
-                hint="run again once it is written",
-            )
+        if identity is not None:
+            hindrance = await self._hindrance(job, identity, charge)
+            if hindrance is not None:
+                await self.book.ensure(job.job_key)
+                return hindrance
         if isinstance(job.source, UrlSource) and not self.idempotent:
             await self._learn_the_time()
         entry = await self._intend(video_id, job, attempt, charge)
@@ -173,18 +171,25 @@ class Submitter:
         )
         return None
 
-    async def _is_another(self, job: Job, identity: Identity, charge: Charge) -> bool:
-        """Whether the file or object is not the one that was read; then nothing is charged."""
+    async def _hindrance(self, job: Job, identity: Identity, charge: Charge) -> Reason | None:
+        """Why the file or object that was read can't be sent now, if so; then nothing is charged."""
         if isinstance(job.source, UrlSource):
-            return False
+            return None
         try:
             now = await asyncio.to_thread(identify_source, job.source)
         except StoreError:
             self._withdraw(charge)
             raise
-        if now != identity:
-            self._withdraw(charge)
-        return now != identity
+        if now == identity:
+            return None
+        self._withdraw(charge)
+        if isinstance(now, Reason) and now.code == DENIED:
+            return now
+        return Reason(
+            code=FILE_CHANGED,
+            message=f"{identity.path} changed while it was read",
+            hint="run again once it is written",
+        )
 
     async def _learn_the_time(self) -> None:
         """A task of a URL is told from older ones by the service's clock alone."""

@@ -33,7 +33,7 @@ from batchembed.media.identity import identify, sha256_file
 from batchembed.media.limits import breaches
 from batchembed.media.objects import identify_object, probe_object
 from batchembed.media.probe import probe
-from batchembed.media.unreadable import MISSING, UNREADABLE, UnreadableVideoError
+from batchembed.media.unreadable import DENIED, MISSING, UNREADABLE, UnreadableVideoError
 from batchembed.store.ledger import KnownFile
 
 
@@ -52,7 +52,12 @@ class Surveyed:
     @property
     def unread(self) -> bool:
         """Whether the video could not be read at all, as against breaking a limit."""
-        return bool(self.reasons) and self.facts is None
+        return bool(self.reasons) and self.facts is None and not self.denied
+
+    @property
+    def denied(self) -> bool:
+        """Whether only its store stands in the way: it is no worse than before, and waits."""
+        return any(reason.code == DENIED for reason in self.reasons)
 
 
 def judge(

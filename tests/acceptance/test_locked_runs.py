@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -423,6 +424,188 @@ def test_a_run_that_leaves_work_leaves_no_lock_file(world: World) -> None:
     assert world.lock.exists()
 
 
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_videos_out_of_reach_leave_the_lock_file_as_it_was(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    before = world.lock.read_bytes()
+    videos = world.folder / "v"
+    videos.rename(world.folder / "unmounted")
+    capsys.readouterr()
+
+    assert world.run() == 3
+
+    heard = capsys.readouterr().out
+    assert "no lock file is written: 2 of 2 videos can't be read (a, b)" in heard
+    assert f"{world.lock} is as it was: mount their disk" in heard
+    assert world.lock.read_bytes() == before
+    assert world.run("--locked") == 4
+    (world.folder / "unmounted").rename(videos)
+    assert world.run() == 0
+    assert world.lock.read_bytes() == before
+    assert world.run("--locked") == 0
+
+
+def test_a_build_that_lacks_a_file_is_not_locked(world: World) -> None:
+    (world.folder / "v" / "b.mp4").unlink()
+    assert world.run() == 3
+    assert not world.lock.exists()
+
+
+def test_a_damaged_part_is_not_what_was_locked(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    whole, (name, *_) = world.tree(), world.parts()
+    flip_a_bit(world.out / name)
+    damaged = world.tree()
+    capsys.readouterr()
+
+    assert world.run("--locked") == 4
+
+    heard = capsys.readouterr()
+    assert heard.out.startswith(f"part {world.out / name}: locked as ")
+    assert len(heard.out.splitlines()) == 1
+    assert f"`batchembed verify {world.out}` says where; remove what is damaged" in heard.err
+    assert world.tree() == damaged
+    (world.out / name).unlink()
+    assert world.run() == 0
+    assert world.parts()[name] == whole[name]
+    assert world.run("--locked") == 0
+
+
+def test_a_damaged_part_is_not_named_by_another_record(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    world.write(TWO[0])
+    assert world.run() == 0  # the rows of b are kept, in parts of their own
+    own = {part["path"] for part in json.loads(world.lock.read_bytes())["parts"]}
+    world.write(TWO[0].replace("n: 1", "n: 2"))
+    assert world.run("--set", "output.path=elsewhere") == 0
+    name = min(world.parts().keys() - own)
+    flip_a_bit(world.out / name)
+    damaged = world.tree()
+    capsys.readouterr()
+
+    assert world.run("--locked") == 4
+
+    assert capsys.readouterr().out.startswith(f"part {world.out / name}: locked as ")
+    assert world.tree() == damaged
+
+
+def test_a_damaged_part_on_a_store_is_not_what_was_locked(
+    world: World, s3: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.write(*TWO, output=f"path: '{s3.uri('out')}'")
+    assert world.run() == 0
+    assert world.run("--locked") == 0
+    names = s3.keys()
+    key = next(name for name in names if name.endswith(".parquet"))
+    content = bytearray(s3.get(key))
+    content[len(content) // 2] ^= 1
+    s3.put(key, bytes(content))
+    capsys.readouterr()
+
+    assert world.run("--locked") == 4
+
+    heard = capsys.readouterr()
+    assert heard.out.startswith(f"part {s3.uri(key)}: locked as ")
+    assert f"`batchembed verify {s3.uri('out')}` says where" in heard.err
+
+
+def test_a_lock_file_that_was_edited_is_to_be_restored(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    told = json.loads(world.lock.read_bytes())
+    told["videos"][0]["rows"] += 1
+    world.lock.write_text(json.dumps(told), encoding="utf-8")
+    capsys.readouterr()
+
+    assert world.run("--locked") == 4
+
+    heard = capsys.readouterr()
+    assert heard.out.startswith("video a: outcome: locked as committed with 3 rows, and now")
+    assert "restore the lock file if it was edited, or run without --locked" in heard.err
+    assert "--retry" not in heard.err
+
+
+def test_a_file_of_something_else_is_not_replaced(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.lock.write_bytes(b'{"name": "app", "lockfileVersion": 3}\n')
+    before = world.lock.read_bytes()
+
+    assert world.run() == 0
+
+    assert f"{world.lock} is something else: move it away" in capsys.readouterr().out
+    assert world.lock.read_bytes() == before
+    assert world.run("--locked") == 65
+    assert "move it away and run without --locked" in capsys.readouterr().err
+
+
+def test_a_lock_file_after_a_merge_is_written_anew(world: World) -> None:
+    assert world.run() == 0
+    before = world.lock.read_bytes()
+    ours, middle, theirs = b"<<<<<<< HEAD\n", b"=======\n", b">>>>>>> theirs\n"
+    world.lock.write_bytes(ours + before + middle + before.replace(b"a.mp4", b"c.mp4") + theirs)
+
+    assert world.run() == 0
+
+    assert world.lock.read_bytes() == before
+
+
+def test_of_two_manifests_with_one_name_the_yaml_file_has_the_lock_file(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    before = world.lock.read_bytes()
+    other = world.folder / "m"
+    shutil.copy(world.manifest, other)
+    env = {"TWELVELABS_API_KEY": "tlk_key"}
+    capsys.readouterr()
+
+    assert main(["run", "m", "--set", "defaults.video_clip_length=4"], env=env) == 0
+
+    words = f"{world.lock} is the lock file of {world.manifest}: rename one"
+    assert words in capsys.readouterr().out
+    assert world.lock.read_bytes() == before
+    assert main(["run", "m", "--locked"], env=env) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_manifest_from_a_pipe_needs_a_folder_for_its_state_and_has_no_lock_file(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = world.manifest.read_text(encoding="utf-8")
+    text = text.replace("v/", f"{world.folder}/v/").replace("path: out", f"path: {world.out}")
+
+    def run(*argv: str) -> int:
+        reading, writing = os.pipe()
+        try:
+            os.write(writing, text.encode())
+            os.close(writing)
+            env = {"TWELVELABS_API_KEY": "tlk_key"}
+            return main(["run", f"/dev/fd/{reading}", *argv], env=env)
+        finally:
+            os.close(reading)
+
+    assert run() == 2
+    assert "is no file in a folder" in capsys.readouterr().err
+    assert not world.out.exists()
+    assert run("--state-dir", "state") == 0
+    assert "no lock file is written: /dev/fd/" in capsys.readouterr().out
+    assert run("--state-dir", "state", "--locked") == 2
+    assert "save the manifest as one" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("content", "code", "words"),
     [
@@ -539,3 +722,27 @@ def test_a_store_that_is_away_is_told_before_anything_is_compared(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert uris[0] in said or uris[1] in said
+
+
+def test_a_video_that_its_store_denies_is_no_difference(
+    world: World, s3: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uris = [s3.put(name, (world.folder / "v" / name).read_bytes()) for name in ("a.mp4", "b.mp4")]
+    world.write(*(f"- {{video_file: '{uri}'}}" for uri in uris))
+    assert world.run() == 0
+    before, lock = world.tree(), world.lock.read_bytes()
+    capsys.readouterr()
+    s3.server.refuse(f"/{s3.name}/", 403, "AccessDenied")
+
+    assert world.run("--locked") == 77
+    said = capsys.readouterr().err
+    assert " and 1 more can't be compared with the lock file: " in said
+    assert "permission denied for s3://" in said
+    assert world.run() == 77  # and its lock file stays as it was
+
+    assert world.lock.read_bytes() == lock
+    assert {path: world.tree()[path] for path in before if path.endswith(".parquet")} == {
+        path: content for path, content in before.items() if path.endswith(".parquet")
+    }
+    s3.server.heal()
+    assert world.run("--locked") == 0

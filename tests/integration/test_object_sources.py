@@ -303,7 +303,6 @@ def test_an_object_that_changes_while_it_is_sent_makes_no_task(s3: Bucket, bench
     [
         ("none.mp4", "there is no s3://"),
         ("empty.mp4", "is empty"),
-        ("denied.mp4", "permission denied for s3://"),
         ("text.mp4", "the video file can't be read"),
     ],
 )
@@ -312,9 +311,7 @@ def test_one_object_that_can_not_be_read_is_one_video_rejected(
 ) -> None:
     s3.put("a.mp4", film())
     s3.put("empty.mp4", b"")
-    s3.put("denied.mp4", film())
     s3.put("text.mp4", b"not a film " * 100)
-    s3.server.refuse(f"/{s3.name}/denied.mp4", 403, "AccessDenied")
     bench.write(f"  - video_file: {s3.uri('a.mp4')}\n  - video_file: {s3.uri(key)}\n")
 
     report = bench.run()
@@ -334,13 +331,92 @@ def test_a_bucket_that_is_not_there_is_said_to_be_missing(s3: Bucket) -> None:
     assert "there is no bucket no-such-bucket" in found.message
 
 
-def test_what_could_not_be_read_is_looked_at_again(s3: Bucket, bench: Bench) -> None:
-    s3.put("a.mp4", film())
-    s3.server.refuse(f"/{s3.name}/a.mp4", 403, "AccessDenied")
-    bench.write(f"  - video_file: {s3.uri('a.mp4')}\n")
-    bench.run()
-    s3.server.heal()
+def codes(report: RunReport) -> list[str]:
+    return [reason.code for video in report.videos for reason in video.reasons]
 
+
+def test_an_object_that_is_denied_is_left_for_the_next_run_and_the_others_go_on(
+    s3: Bucket, bench: Bench
+) -> None:
+    s3.put("a.mp4", film(1))
+    s3.put("denied.mp4", film(2))
+    s3.server.refuse(f"/{s3.name}/denied.mp4", 403, "AccessDenied")
+    bench.write(f"  - glob: {s3.uri('*.mp4')}\n", more="on_rejected: accept\n")
+
+    report = bench.run()
+
+    assert (report.exit_code, report.halted) == (ExitCode.NO_PERMISSION, None)
+    assert list(outcomes(report).values()) == [Outcome.COMMITTED, Outcome.PENDING]
+    (reason,) = report.videos[1].reasons
+    assert (reason.code, reason.hint) == (
+        "video_file_denied",
+        "see that the object is there, and what its bucket allows; then run again",
+    )
+    assert f"permission denied for {s3.uri('denied.mp4')}" in reason.message
+    s3.server.heal()
+    again = bench.run()
+    assert (again.exit_code, again.submitted) == (ExitCode.OK, 1)
+
+
+@pytest.mark.parametrize("on_removed", ["keep", "drop"])
+def test_a_bucket_that_denies_every_object_costs_no_rows(
+    s3: Bucket, bench: Bench, on_removed: str
+) -> None:
+    s3.put("a.mp4", film(1))
+    s3.put("b.mp4", film(2))
+    videos = "".join(f"  - video_file: {s3.uri(name)}\n" for name in ("a.mp4", "b.mp4"))
+    bench.write(videos, more=f"on_removed: {on_removed}\n")
+    bench.run()
+    before = bench.parts()
+    s3.server.refuse(f"/{s3.name}/", 403, "AccessDenied")
+
+    report = bench.run()
+
+    assert (report.exit_code, report.rows) == (ExitCode.NO_PERMISSION, bench.rows().num_rows)
+    assert set(outcomes(report).values()) == {Outcome.PENDING}
+    assert (bench.parts(), report.kept) == (before, ())
+    s3.server.heal()
+    assert (bench.run().exit_code, bench.parts()) == (ExitCode.OK, before)
+
+
+def test_the_rows_of_an_object_that_is_denied_are_there_under_a_new_id(
+    s3: Bucket, bench: Bench
+) -> None:
+    s3.put("a.mp4", film(1))
+    source, drop = s3.uri("a.mp4"), "on_removed: drop\n"
+    bench.write(f"  - {{video_file: '{source}', id: old}}\n", more=drop)
+    bench.run()
+    s3.server.refuse(f"/{s3.name}/", 403, "AccessDenied")
+    bench.write(f"  - {{video_file: '{source}', id: new}}\n", more=drop)
+
+    assert bench.run().exit_code is ExitCode.NO_PERMISSION
+    s3.server.heal()
+    report = bench.run()
+
+    assert (report.exit_code, report.submitted, report.collected_sec) == (ExitCode.OK, 0, 0.0)
+    assert set(bench.rows()["video_id"].to_pylist()) == {"new"}
+
+
+def test_an_object_that_is_denied_once_it_was_read_makes_no_task(s3: Bucket, bench: Bench) -> None:
+    s3.put("a.mp4", film(1))
+    s3.put("b.mp4", film(2))
+    bench.pool = pool = InstantPool()
+    bench.write(
+        "".join(f"  - video_file: {s3.uri(name)}\n" for name in ("a.mp4", "b.mp4")),
+        more="concurrency: {uploads: 1}\n",
+    )
+
+    def deny() -> None:
+        s3.server.refuse(f"/{s3.name}/", 403, "AccessDenied")
+
+    bench.wrap = lambda client: Meddling(client, deny)
+
+    report = bench.run()
+
+    assert (report.exit_code, pool.embedded) == (ExitCode.NO_PERMISSION, [])
+    assert codes(report) == ["video_file_denied"] * 2
+    s3.server.heal()
+    bench.wrap = lambda client: client
     assert bench.run().exit_code is ExitCode.OK
 
 
@@ -401,3 +477,25 @@ def test_validate_reads_objects_and_says_what_is_wrong_with_them(
     told = capsys.readouterr()
     assert "s3://" in told.err
     assert "Traceback" not in told.err
+
+
+def test_validate_and_plan_say_what_is_denied(
+    s3: Bucket, bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3.put("a.mp4", film(1))
+    s3.server.refuse(f"/{s3.name}/a.mp4", 403, "AccessDenied")
+    bench.write(f"  - {{video_file: '{s3.uri('a.mp4')}', id: a}}\n")
+    denied = f"permission denied for {s3.uri('a.mp4')}"
+
+    assert main(["validate", str(bench.manifest)]) == ExitCode.NO_PERMISSION
+    told = capsys.readouterr().out
+    assert denied in told
+    assert "0 would be rejected, 1 can't be read with these credentials" in told
+    assert main(["validate", "--format", "json", str(bench.manifest)]) == ExitCode.NO_PERMISSION
+    told = json.loads(capsys.readouterr().out)
+    assert [problem["code"] for problem in told["problems"]] == ["video_file_denied"]
+    assert told["rejections"] == []
+    assert main(["plan", str(bench.manifest)]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("read      a: the video file can't be opened: permission denied")
+    assert lines[-1] == "plan: 1 to be read first"

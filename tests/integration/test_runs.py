@@ -21,7 +21,7 @@ from batchembed.core.groups import GroupCutter
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
-from batchembed.dataset.publish import Dataset
+from batchembed.dataset.publish import Dataset, RowSpec
 from batchembed.errors import (
     ExitCode,
     LockedError,
@@ -30,7 +30,8 @@ from batchembed.errors import (
     SubmissionUnknown,
 )
 from batchembed.media.identity import sha256_file
-from batchembed.runner.listen import Event, Moved, Started
+from batchembed.runner.listen import Event, Moved, Published, Started
+from batchembed.runner.publication import Publication
 from batchembed.store.lock import run_lock
 from tests.support.engines import InstantPool
 from tests.support.media import make_video
@@ -740,6 +741,39 @@ def test_parts_that_are_gone_are_made_again_as_they_were(bench: Bench) -> None:
     assert (report.exit_code, report.submitted) == (ExitCode.OK, 0)
     assert bench.parts() == before
     assert bench.run().published is False
+
+
+class UntilLookedAt(AsyncTasksClient):
+    """A client that creates nothing before somebody has looked whether a record is due."""
+
+    def __init__(self, inner: AsyncTasksClient, looked: asyncio.Event) -> None:
+        self.__dict__.update(inner.__dict__)
+        self._looked = looked
+
+    async def create(self, **arguments: Any) -> TasksCreateResponse:
+        await self._looked.wait()
+        return await super().create(**arguments)
+
+
+def test_no_record_is_made_before_there_are_rows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write(entries("a", "short"))
+    looked, listed = asyncio.Event(), Publication.listed
+
+    def look(publication: Publication) -> tuple[RowSpec, ...]:
+        looked.set()
+        return listed(publication)
+
+    monkeypatch.setattr(Publication, "listed", look)
+    bench.wrap = lambda client: UntilLookedAt(client, looked)
+    heard = Heard()
+
+    report = bench.run(heard=heard, overrides=["output.publish_every_s=1"])
+
+    published = [event for event in heard.events if isinstance(event, Published)]
+    assert [(event.number, event.rows) for event in published] == [(1, 4)]
+    assert report.record == 1
 
 
 def test_a_run_ends_whose_last_video_fills_a_group(

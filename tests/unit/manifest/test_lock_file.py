@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import jsonschema
@@ -11,7 +12,14 @@ import pytest
 from batchembed import resources
 from batchembed.core.outcome import Outcome
 from batchembed.errors import ExitCode, InputMissingError, LockFileError
-from batchembed.manifest.lock_file import lock_bytes, lock_path, read_lock
+from batchembed.manifest.lock_file import (
+    is_foreign,
+    is_piped,
+    lock_bytes,
+    lock_path,
+    owner,
+    read_lock,
+)
 from tests.support.locks import a_lock, a_locked_video, a_part
 
 LOCK = a_lock(
@@ -32,6 +40,50 @@ LOCK = a_lock(
 )
 def test_the_lock_file_is_beside_the_manifest(manifest: str, name: str) -> None:
     assert lock_path(f"/some/{manifest}") == Path(f"/some/{name}")
+
+
+def test_where_two_manifests_would_share_a_lock_file_it_is_that_of_the_yaml_file(
+    tmp_path: Path,
+) -> None:
+    plain, yaml, yml = (tmp_path / name for name in ("demo", "demo.yaml", "demo.yml"))
+    assert owner(str(plain)) is None
+    for path in (plain, yaml, yml):
+        path.touch()
+    assert lock_path(str(plain)) == lock_path(str(yaml))
+    assert owner(str(plain)) == yaml
+    assert (owner(str(yaml)), owner(str(yml))) == (None, None)
+
+
+def test_what_comes_through_a_pipe_is_no_file_in_a_folder(tmp_path: Path) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "m.yaml"
+    os.mkfifo(pipe)
+    file.touch()
+    assert is_piped(str(pipe))
+    assert is_piped("/dev/stdin")
+    assert is_piped("/dev/fd/63")
+    assert not is_piped(str(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "foreign"),
+    [
+        (lock_bytes(LOCK), False),
+        (lock_bytes(LOCK)[:100], False),
+        (lock_bytes(LOCK).replace(b"\n", b"\r\n"), False),
+        (b"<<<<<<< HEAD\n" + lock_bytes(LOCK) + b"=======\n", False),
+        (json.dumps(json.loads(lock_bytes(LOCK))).encode(), False),
+        (b"", False),
+        (b'{"name": "app", "lockfileVersion": 3}\n', True),
+        (b"[" * 100_000, True),
+        (b"\xff\xfe\0", True),
+    ],
+    ids=["whole", "cut", "CRLF", "conflict", "laid out anew", "empty", "JSON", "deep", "bytes"],
+)
+def test_a_damaged_lock_file_still_is_one(tmp_path: Path, content: bytes, foreign: bool) -> None:
+    path = tmp_path / "m.lock.json"
+    assert not is_foreign(path)
+    path.write_bytes(content)
+    assert is_foreign(path) == foreign
 
 
 def test_a_lock_is_read_as_it_was_written(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from batchembed.core.build_lock import BuildLock, LockedPart
+from batchembed.core.build_lock import BuildLock, LockedPart, ended_video
 from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Content, Job, JobKey
 from batchembed.core.outcome import Outcome
 from batchembed.core.problems import Reason
 from batchembed.core.states import Staged, State
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.record import Part
+from batchembed.errors import DatasetError
 from batchembed.runner.locked import LockedBuild, found_video, withheld
 from batchembed.runner.survey import Surveyed
 from tests.support.locks import ENGINE, a_lock, a_locked_video, a_part
@@ -51,6 +54,12 @@ def test_a_video_that_changes_after_it_was_compared_is_not_sent() -> None:
     assert [str(each) for each in raised.value.differences] == [
         "video b: source_sha256: locked as 2, and now 3"
     ]
+
+
+def test_a_video_that_its_store_denies_is_neither_as_locked_nor_another() -> None:
+    reason = Reason(code="video_file_denied", message="permission denied")
+    denied = replace(found("a", "1"), job=None, facts=None, reasons=(reason,))
+    locked(a_lock(found_video(found("a", "1")))).require_input(denied)
 
 
 def test_a_video_that_has_no_job_is_rejected_with_its_code() -> None:
@@ -97,6 +106,25 @@ def test_other_parts_are_refused_with_what_may_have_changed_them(
     (difference,) = raised.value.differences
     assert (difference.locked, difference.now) == (str(PARTS[1]), str(a_part("9")))
     assert "the last record is as it was" in str(raised.value)
+
+
+def test_a_part_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    build = locked(a_lock(a_locked_video("a", rows=4), parts=PARTS))
+    with pytest.raises(DatasetError, match=r"part-1\.parquet can't be read: .*No such file"):
+        build.require_bytes(Folder(tmp_path), [published(part) for part in PARTS])
+
+
+def test_only_a_video_that_failed_now_is_to_be_tried_again() -> None:
+    ended = a_video("a", Outcome.FAILED)
+    was_failed = ended_video(ended)
+    build = locked(a_lock(replace(was_failed, outcome=Outcome.COMMITTED, rows=2)))
+    with pytest.raises(BuildDiffersError, match="--retry"):
+        build.require_outcomes([ended])
+
+    build = locked(a_lock(replace(was_failed, source="elsewhere.mp4")))
+    with pytest.raises(BuildDiffersError, match="restore the lock file") as raised:
+        build.require_outcomes([ended])
+    assert "--retry" not in str(raised.value)
 
 
 def test_what_is_staged_is_not_committed_where_nothing_is_published() -> None:
