@@ -27,7 +27,7 @@ def embedding_matrix(
         rows: a table or a batch with the column `embedding`, or that column.
 
     Raises:
-        ArgumentError: there is no such column, its vectors are no `fixed_size_list` of float32, or
+        ArgumentError: these are no such rows, there is no such column, its vectors are no `fixed_size_list` of float32, or
             there is a null among them.
     """
     column = _column(rows)
@@ -49,8 +49,13 @@ def embedding_matrix(
 
 
 def _column(rows: Any) -> Any:  # noqa: ANN401  Arrow's stubs give arrays of lists no methods
-    if not isinstance(rows, pa.Table | pa.RecordBatch):
+    if isinstance(rows, pa.ChunkedArray | pa.Array):
         return rows
+    if not isinstance(rows, pa.Table | pa.RecordBatch):
+        raise ArgumentError(
+            f"a matrix is made of a pyarrow Table or RecordBatch, or of a column of one, and not of "
+            f"{type(rows).__name__}: pass dataset.to_table(), or reader.read_all()"
+        )
     if COLUMN not in rows.schema.names:
         raise ArgumentError(f"the rows have no column {COLUMN}: read it, too")
     return rows.column(COLUMN)

@@ -36,7 +36,7 @@ def open_dataset(
     The checksum of every page that is read is verified.
 
     Args:
-        path: a folder, or the URI of a dataset on an object store.
+        path: a folder, which may begin with `~`, or the URI of a dataset on an object store.
         endpoint_url: of a store that is not the provider's own; else AWS_ENDPOINT_URL_S3 or
             AWS_ENDPOINT_URL.
         region: of the bucket; else AWS_REGION or AWS_DEFAULT_REGION.
@@ -48,11 +48,12 @@ def open_dataset(
         StorageError: it can't be reached, or refuses; a StoreError of an object store.
         UsageError: an argument can't be right, or what the store needs is not installed.
     """
+    location = _location(path)
     fault = None if endpoint_url is None else endpoint_fault(endpoint_url)
     if fault is not None:
         raise ArgumentError(f"endpoint_url: {fault}")
     options = StoreOptions(endpoint_url=endpoint_url, region=region, anonymous=anonymous)
-    storage = storage_at(os.fspath(path), completed(options, os.environ))
+    storage = storage_at(location, completed(options, os.environ))
     _require_dataset(storage)
     record = snapshot(storage)
     parquet = ds.ParquetFileFormat(page_checksum_verification=True)
@@ -64,6 +65,14 @@ def open_dataset(
     ]
     columns = _columns(record.schema)
     return ds.FileSystemDataset(fragments, columns, parquet, storage.filesystem)
+
+
+def _location(path: object) -> str:
+    """What is named, the user's own folder written out."""
+    named = os.fspath(path) if isinstance(path, str | os.PathLike) else path
+    if not isinstance(named, str) or not named:
+        raise ArgumentError(f"{path!r} is no path: name the dataset's folder, or its URI")
+    return os.path.expanduser(named)  # noqa: PTH111  a Path would write s3:// with one slash
 
 
 def _require_dataset(storage: Storage) -> None:

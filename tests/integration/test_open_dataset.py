@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -129,6 +130,21 @@ def test_what_is_no_dataset_is_told(place: Place) -> None:
     place.begin()
     with pytest.raises(InputMissingError, match="has no record yet: run its manifest first"):
         open_dataset(place.location)
+
+
+@pytest.mark.parametrize("path", [None, 3, "", b"out"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises(ArgumentError, match="is no path: name the dataset's folder, or its URI"):
+        open_dataset(path)
+
+
+def test_a_path_may_begin_with_the_users_folder(
+    tmp_path: Path, staging: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Place(Folder(tmp_path / "out"), staging).publish("a")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert open_dataset("~/out").count_rows() == 5
+    assert open_dataset(Path("~/out")).count_rows() == 5
 
 
 def test_a_file_is_no_dataset(tmp_path: Path) -> None:

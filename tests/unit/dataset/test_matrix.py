@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 
 import batchembed
@@ -80,6 +81,11 @@ NULLABLE = pa.list_(pa.float32(), 3)
     ("rows", "why"),
     [
         (pa.table({"video_id": ["a"]}), "no column embedding"),
+        (None, "not of NoneType: pass dataset.to_table"),
+        ([[1.0, 2.0]], "not of list"),
+        (VECTORS, "not of ndarray"),
+        (ds.dataset(table(COLUMN)), r"not of InMemoryDataset: pass dataset.to_table\(\)"),
+        (table(COLUMN).to_reader(), r"not of RecordBatchReader: .* or reader.read_all\(\)"),
         (pa.array([[1.0, 2.0]], pa.list_(pa.float32())), r"cast the column.*FLOAT\[1024\]"),
         (pa.array([[1.0, 2.0]], pa.list_(pa.float64(), 2)), "fixed_size_list of float32"),
         (pa.array([1.0], pa.float32()), "the vectors are float"),
