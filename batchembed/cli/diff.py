@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import click
 
-from batchembed.cli.options import format_option
+from batchembed.cli.options import dataset_argument, format_option
 from batchembed.cli.problems import print_json
 from batchembed.core.model import StoreOptions
 from batchembed.dataset.diff import diff
@@ -27,8 +27,8 @@ def _a_number(
 
 
 @click.command("diff")
-@click.argument("a", type=click.Path())
-@click.argument("b", type=click.Path())
+@dataset_argument("a")
+@dataset_argument("b")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0.0, 2.0),

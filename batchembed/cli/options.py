@@ -56,6 +56,18 @@ def state_option(verb: F) -> F:
     return option(verb)
 
 
+def _not_empty(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    # A variable that is not set must not mean the folder that one happens to be in.
+    if not value:
+        raise click.BadParameter("it is empty: name the folder or the URI of a dataset")
+    return value
+
+
+def dataset_argument(name: str) -> Callable[[F], F]:
+    """A dataset. Whether it is there, and can be read, is found out where it is opened."""
+    return click.argument(name, type=click.Path(readable=False), callback=_not_empty)
+
+
 def format_option(verb: F) -> F:
     """What the answer looks like."""
     option: Callable[[F], F] = click.option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 from collections import Counter
@@ -26,7 +27,7 @@ from batchembed.errors import ExitCode, InputMissingError, UsageError
 from batchembed.report.text import many, printable
 from batchembed.runner.cross_check import cross_check
 from batchembed.store.home import state_home
-from batchembed.store.inspect import inspect
+from batchembed.store.inspect import InspectedLedger, inspect
 from batchembed.stores.location import is_uri
 from batchembed.stores.options import completed
 
@@ -35,25 +36,25 @@ _ALIKE = 5
 
 
 @click.command("verify")
-@click.argument("dataset", type=click.Path())
+@click.argument("dataset")
 @click.option(
     "--deep", is_flag=True, help="Hash the source files again: needs --manifest or --sources."
 )
 @click.option(
     "--manifest",
-    type=click.Path(),
+    type=click.Path(dir_okay=False, readable=False),
     metavar="FILE",
     help="The manifest: its folder has the sources, and the ledger to compare with.",
 )
 @click.option(
     "--sources",
-    type=click.Path(file_okay=False),
+    type=click.Path(file_okay=False, readable=False),
     metavar="FOLDER",
     help="What the sources' relative paths are relative to, if not the manifest's folder.",
 )
 @click.option(
     "--state-dir",
-    type=click.Path(file_okay=False),
+    type=click.Path(file_okay=False, readable=False),
     metavar="FOLDER",
     help="Where the state is, if not in .batchembed beside the manifest, or beside the dataset.",
 )
@@ -75,10 +76,12 @@ def command(
     no ledger is needed. A ledger is compared where --manifest or --state-dir names one, or where
     one lies beside the dataset. Nothing is changed.
     """
+    if not dataset:
+        raise UsageError("DATASET is empty: name the folder of output.path, or its URI")
     if deep and manifest is None and sources is None:
         raise UsageError("--deep needs to know where the sources are: give --manifest or --sources")
     for named in (manifest, sources, state_dir):
-        if named is not None and not Path(named).exists():
+        if named is not None and not os.path.exists(named):  # noqa: PTH110  False where it may not be looked at
             raise InputMissingError(f"{named} can't be found: correct the path")
     storage = storage_at(dataset, completed(StoreOptions(), env))
     began = time.monotonic()
@@ -88,12 +91,15 @@ def command(
             folder = Path(sources) if sources is not None else Path(manifest or "").parent
             looked = _deep(looked, folder, shown("sources"))
     ledger = _ledger(dataset, manifest, state_dir, looked.verification.dataset_id)
-    if ledger is not None and ledger.is_file():
-        looked = _with(looked, _about_ledger(looked, ledger))
-    elif ledger is not None:
-        if manifest is not None or state_dir is not None:
+    if ledger is not None:
+        is_named = manifest is not None or state_dir is not None
+        inspected = inspect(ledger)
+        if inspected is not None:
+            about = _about_ledger(looked, ledger, inspected, is_named=is_named)
+            looked = _with(looked, about)
+        elif is_named:
             looked = _with(looked, [_no_ledger(ledger)])
-        ledger = None
+        ledger = None if inspected is None or inspected.unread is not None else ledger
     found, elapsed_s = looked.verification, time.monotonic() - began
     if output_format == "json":
         print_json(verification_dict(found, storage.location, ledger, elapsed_s=elapsed_s))
@@ -130,7 +136,7 @@ def _dict(finding: Finding) -> dict[str, Any]:
 
 def _deep(looked: Looked, folder: Path, progress: Callable[[int, int], None]) -> Looked:
     found = check_sources(looked.specs, folder, progress)
-    checked = replace(looked.verification.checked, sources=found.hashed)
+    checked = replace(looked.verification.checked, sources=found.hashed, sources_known=found.known)
     verification = replace(looked.verification, checked=checked)
     return _with(replace(looked, verification=verification), found.findings)
 
@@ -164,15 +170,16 @@ def _no_ledger(ledger: Path) -> Finding:
     )
 
 
-def _about_ledger(looked: Looked, ledger: Path) -> Iterator[Finding]:
-    inspected = inspect(ledger)
+def _about_ledger(
+    looked: Looked, ledger: Path, inspected: InspectedLedger, *, is_named: bool
+) -> Iterator[Finding]:
     for fault in inspected.faults:
         yield Finding(
             code="ledger_damaged",
             file=str(ledger),
             message=fault,
-            hint="restore it from a backup; where there is none, remove it: the next run takes "
-            "from the dataset what that knows",
+            hint="keep a copy of it, for it knows what was paid for, and restore it from a backup; "
+            "where there is none, move it aside: the next run takes from the dataset what that has",
         )
     if inspected.unread is not None:
         yield Finding(
@@ -183,7 +190,9 @@ def _about_ledger(looked: Looked, ledger: Path) -> Iterator[Finding]:
         )
     if inspected.entries is not None:
         number = looked.verification.record or 0
-        yield from cross_check(str(ledger), inspected.entries, looked.specs, number)
+        yield from cross_check(
+            str(ledger), inspected.entries, looked.specs, number, is_named=is_named
+        )
 
 
 def _text(
@@ -201,8 +210,8 @@ def _text(
     checked = found.checked
     counted = [many(checked.records, "record"), many(checked.parts, "part")]
     counted += [many(checked.rows, "row"), many(checked.bytes, "byte")]
-    if checked.sources:
-        counted.append(many(checked.sources, "source"))
+    if checked.sources_known:
+        counted.append(f"{checked.sources} of {many(checked.sources_known, 'source')}")
     if ledger is not None:
         counted.append("the ledger")
     verdict = many(len(found.faults), "fault") if found.faults else "sound"

@@ -45,6 +45,7 @@ class Checked:
     rows: int = 0
     bytes: int = 0  #: of the parts
     sources: int = 0  #: files that were hashed again
+    sources_known: int = 0  #: files whose sha256 the dataset has, where they were looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

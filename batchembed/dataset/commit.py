@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from batchembed.core.model import VideoId
+from batchembed.core.model import JobKey, VideoId
 from batchembed.dataset.parts import WrittenPart, write_parts
 from batchembed.dataset.record import (
     Group,
@@ -115,6 +115,7 @@ class Plan:
     schema: DatasetSchema
     staging: StagedFiles
     side_files: Mapping[str, tuple[str, bytes]]  #: (sha256, content), by name
+    awaited: Callable[[JobKey], bool]  #: a job whose rows are wanted yet, though no video has them
     accept: Callable[[tuple[Part, ...]], None] | None  #: raises where these are not to be published
 
 
@@ -149,7 +150,7 @@ class Committer:
                 if plan.accept is not None:
                     plan.accept(tuple(part for group in groups for part in group.parts))
                 shown = index(specs for _, specs in plan.groups)
-                self._keep_unshown(plan, shown, source)
+                self._keep_unshown(plan, current, shown, source)
             self._place(written)
             self._put_group_files(plan, current)
             write_side_files(storage, plan.side_files)
@@ -210,9 +211,10 @@ class Committer:
             groups.append(group)
         return tuple(groups), tuple(written)
 
-    def _keep_unshown(self, plan: Plan, shown: Index, source: RowSource) -> None:
-        """Stage again what the new record would no longer show of the jobs that it names."""
-        for spec in plan.videos:
+    def _keep_unshown(self, plan: Plan, current: Current, shown: Index, source: RowSource) -> None:
+        """Stage again what the new record would no longer show of jobs that it names, or that are awaited."""
+        awaited = (spec for spec in current.specs if plan.awaited(spec.job_key))
+        for spec in (*plan.videos, *awaited):
             if not shown.get(rows_of(spec), {}).keys() >= spec.staged_options:
                 source.stage_again(spec)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
 import stat
@@ -78,6 +79,25 @@ class Folder:
     def hold(self, lock: Lock) -> AbstractContextManager[None]:
         return lock(self.root / META / "lock")
 
+    def is_held(self) -> bool | None:
+        """Whether another process has the lock's file locked."""
+        try:
+            descriptor = os.open(self.root / META / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        try:
+            # Shared and let go at once: only a run that begins in this very moment would notice.
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return False
+
     def scratch(self, staging: Path) -> Path:  # noqa: ARG002  on the dataset's own file system
         return self.root / INCOMING
 
@@ -125,11 +145,18 @@ class Folder:
         meta = (self.root / INCOMING, self.root / GROUPS)
         own = (folder for folder in meta if folder.is_dir())
         for folder in (*own, self.root, *_partitions(self.root)):
-            yield from map(self._key, _files(folder))
+            # Whoever only looks may do so beside a run that removes it in this moment.
+            with contextlib.suppress(FileNotFoundError):
+                yield from map(self._key, _files(folder))
 
-    def prune(self) -> None:
+    def own_files(self) -> Iterator[tuple[str, bool]]:
+        """None is young: who else is at work would be seen."""
+        return ((key, False) for key in self.leftovers(()))
+
+    def prune(self, partition_keys: Collection[str]) -> None:
         for folder in _partitions(self.root):
-            if not any(folder.iterdir()):
+            keys = (each.partition("=")[0] for each in folder.relative_to(self.root).parts)
+            if all(key in partition_keys for key in keys) and not any(folder.iterdir()):
                 self.files.remove_folder(folder)
 
     def _key(self, path: Path) -> str:
@@ -142,22 +169,28 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _partitions(folder: Path) -> Iterator[Path]:
-    """The partitions below `folder`, inner before outer."""
-    with os.scandir(folder) as entries:
-        inner = sorted(
-            each.path for each in entries if "=" in each.name and each.is_dir(follow_symlinks=False)
-        )
+    """The partitions below `folder`, inner before outer. One that goes meanwhile has none."""
+    try:
+        with os.scandir(folder) as entries:
+            inner = sorted(
+                each.path
+                for each in entries
+                if "=" in each.name and each.is_dir(follow_symlinks=False)
+            )
+    except FileNotFoundError:
+        return
     for path in inner:
         yield from _partitions(Path(path))
         yield Path(path)
 
 
 def _below(folder: Path, prefix: str) -> Iterator[tuple[str, int]]:
-    """Every file below `folder`, its name after `prefix`, and its bytes."""
+    """Every file below `folder`, its name after `prefix`, and its bytes; not what goes meanwhile."""
     with os.scandir(folder) as entries:
         found = sorted(entries, key=lambda each: each.name)
     for each in found:
-        if each.is_dir(follow_symlinks=False):
-            yield from _below(Path(each.path), f"{prefix}{each.name}/")
-        elif each.is_file():
-            yield f"{prefix}{each.name}", each.stat().st_size
+        with contextlib.suppress(FileNotFoundError):
+            if each.is_dir(follow_symlinks=False):
+                yield from _below(Path(each.path), f"{prefix}{each.name}/")
+            elif each.is_file():
+                yield f"{prefix}{each.name}", each.stat().st_size

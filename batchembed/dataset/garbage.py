@@ -7,28 +7,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchembed.dataset.identity import no_dataset
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Record, record_before
 from batchembed.dataset.storage import Lock, Storage
-from batchembed.dataset.sweep import is_right, unnamed, waiting_key
-from batchembed.errors import InputMissingError, StorageError
+from batchembed.dataset.sweep import foresee_sweep, is_right, unnamed, waiting_key
+from batchembed.errors import StorageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Garbage:
-    """What was found in a dataset, in the order in which it goes."""
+    """What was found in a dataset, in the order in which it goes. Files are (key, bytes)."""
 
     record: int | None  #: that names none of it; None: there is no record
-    files: tuple[tuple[str, int], ...]  #: (key, bytes)
+    files: tuple[tuple[str, int], ...]
+    #: That stay for now: younger than an hour, they may be the work of a run unseen.
+    young: tuple[tuple[str, int], ...]
+    at_work: bool = False  #: a run was, as far as can be known: its files are among these
 
     @property
     def bytes(self) -> int:
-        """Of all of it."""
+        """Of all that goes."""
         return sum(size for _, size in self.files)
 
 
-def collect_garbage(storage: Storage, *, lock: Lock, scratch: Path, dry_run: bool) -> Garbage:
-    """Find, and unless `dry_run` remove, what no current record names. No run goes on meanwhile.
+def collect_garbage(storage: Storage, *, lock: Lock, scratch: Path) -> Garbage:
+    """Remove what no current record names, and give it. No run goes on meanwhile.
 
     An interrupted publish is ended as any run would end it. Names that batchembed does not give
     are left alone.
@@ -37,7 +41,6 @@ def collect_garbage(storage: Storage, *, lock: Lock, scratch: Path, dry_run: boo
         storage: where the dataset is.
         lock: holds a local file.
         scratch: a folder where a run might have left parts of a dataset that is no folder.
-        dry_run: only look.
 
     Raises:
         InputMissingError: there is no dataset.
@@ -46,31 +49,64 @@ def collect_garbage(storage: Storage, *, lock: Lock, scratch: Path, dry_run: boo
         StorageError: it can't be read or written.
     """
     with _told(storage):
-        if Dataset.find(storage) is None:
-            raise InputMissingError(
-                f"{storage.location} is no dataset of batchembed: name what a manifest has as "
-                "output.path"
-            )
+        _dataset(storage)
     with storage.hold(lock), _told(storage):
         # Only now: a run may have ended since.
-        dataset = Dataset.find(storage)
-        record = None if dataset is None else dataset.last()
-        sizes = storage.sizes(_unnamed(storage, record))
-        if dataset is not None and not dry_run:
-            dataset.finish_interrupted(scratch)
-    return Garbage(record=None if record is None else record.number, files=tuple(sizes.items()))
+        dataset = _dataset(storage)
+        record = dataset.last()
+        before = record_before(storage, record)
+        sides = _own_side_files(storage, record)
+        going = (key for key in unnamed(storage, record, before) if key not in sides)
+        sizes = storage.sizes(list(going))
+        dataset.finish_interrupted(scratch)
+        young = [key for key, _ in foresee_sweep(storage, record, before)]
+        return _garbage(record, sizes, storage.sizes(young))
 
 
-def _unnamed(storage: Storage, record: Record | None) -> list[str]:
-    """Without the record's own side files, which have their final names once it is ended."""
-    sides = () if record is None else record.side_files
-    own = {
-        waiting
-        for name, sha256 in sides
-        if is_right(storage, waiting := waiting_key(name, sha256), sha256)
-    }
-    found = unnamed(storage, record, record_before(storage, record))
-    return [key for key in found if key not in own]
+def list_garbage(storage: Storage) -> Garbage:
+    """What `collect_garbage` would find. Nothing is written, and a run may go on meanwhile.
+
+    Raises:
+        InputMissingError: there is no dataset.
+        DatasetError: its records are damaged, or gone.
+        StorageError: it can't be read.
+    """
+    with _told(storage):
+        dataset = _dataset(storage)
+        at_work = storage.is_held() is True
+        record = dataset.last()
+        sides = _own_side_files(storage, record)
+        found = foresee_sweep(storage, record, record_before(storage, record))
+        sizes = storage.sizes([key for key, is_young in found if not is_young and key not in sides])
+        young = storage.sizes([key for key, is_young in found if is_young and key not in sides])
+        return _garbage(record, sizes, young, at_work=at_work or storage.is_held() is True)
+
+
+def _dataset(storage: Storage) -> Dataset:
+    dataset = Dataset.find(storage)
+    if dataset is None:
+        raise no_dataset(storage)
+    return dataset
+
+
+def _garbage(
+    record: Record | None, files: dict[str, int], young: dict[str, int], *, at_work: bool = False
+) -> Garbage:
+    return Garbage(
+        record=None if record is None else record.number,
+        files=tuple(files.items()),
+        young=tuple(young.items()),
+        at_work=at_work,
+    )
+
+
+def _own_side_files(storage: Storage, record: Record | None) -> set[str]:
+    """Those of the record that wait for their names: they get them once its publish is ended."""
+    waiting = (
+        (waiting_key(name, sha256), sha256)
+        for name, sha256 in (() if record is None else record.side_files)
+    )
+    return {key for key, sha256 in waiting if is_right(storage, key, sha256)}
 
 
 @contextlib.contextmanager

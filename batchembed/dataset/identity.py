@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from batchembed.dataset.record import read_object, sealed
 from batchembed.dataset.schema import FORMAT
 from batchembed.dataset.storage import DATASET_FILE, META, Storage
-from batchembed.errors import OutputRefusedError, StoreMissingError
+from batchembed.errors import InputMissingError, OutputRefusedError, StoreMissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +65,20 @@ def open_or_create_file(
     found = read_object(storage, DATASET_FILE, DatasetFile)
     _require_same(storage, found, identity)
     return found, is_new
+
+
+def no_dataset(storage: Storage) -> InputMissingError:
+    """What to say of a place where there is none.
+
+    Raises:
+        StoreMissingError: there is not even the bucket.
+        OSError: it can't be known.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        storage.names(META)  # of a bucket that is not there a listing says so, and a HEAD does not
+    return InputMissingError(
+        f"{storage.location} is no dataset of batchembed: name what a manifest has as output.path"
+    )
 
 
 def is_dataset(storage: Storage) -> bool:

@@ -192,6 +192,12 @@ class Lease:
         return LockedError(f"another run holds {self._location}: {by}; wait for it, and run again")
 
 
+def is_in_force(found: State, now: datetime) -> bool:
+    """Whether a lease's object, as it is, says that somebody holds it."""
+    terms = _terms(found)
+    return not terms.released and (now - found.written_at).total_seconds() <= terms.ttl_s
+
+
 def _terms(found: State) -> _Terms:
     try:
         return msgspec.json.decode(found.content, type=_Terms)

@@ -7,7 +7,7 @@ import errno
 import io
 import posixpath
 from collections.abc import Collection, Iterable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from batchembed.core.model import StoreOptions
 from batchembed.dataset.files import Files
-from batchembed.dataset.lease import TTL_S, Lease
+from batchembed.dataset.lease import LEASE, TTL_S, Lease, is_in_force
 from batchembed.dataset.object_calls import ObjectCalls
 from batchembed.dataset.storage import GROUPS, INCOMING, META, Lock
 from batchembed.errors import StorageError, StoreError, StoreMissingError
@@ -129,6 +129,12 @@ class Objects:
             finally:
                 self._lease = None
 
+    def is_held(self) -> bool:
+        try:
+            return is_in_force(self._calls.state(LEASE), datetime.now(UTC))
+        except FileNotFoundError:
+            return False
+
     def _require_lease(self) -> None:
         if self._lease is not None:
             self._lease.require()
@@ -183,7 +189,12 @@ class Objects:
             if _is_own(each.key) and (each.written_at < safe or each.key in superseded):
                 yield each.key
 
-    def prune(self) -> None:
+    def own_files(self) -> Iterator[tuple[str, bool]]:
+        safe = datetime.now(UTC) - self._safe_age
+        found = (each for each in self._calls.below("") if _is_own(each.key))
+        return ((each.key, each.written_at >= safe) for each in found)
+
+    def prune(self, partition_keys: Collection[str]) -> None:
         """There are no folders that could be empty."""
 
 

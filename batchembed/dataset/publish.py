@@ -30,7 +30,7 @@ from batchembed.dataset.identity import (
 )
 from batchembed.dataset.record import Part, Record, RowSpec, read_object, record_before
 from batchembed.dataset.schema import DatasetSchema
-from batchembed.dataset.sources import RowsMissingError, rows_of
+from batchembed.dataset.sources import Rows, RowsMissingError, rows_of
 from batchembed.dataset.staging import StagedFiles, staged_name
 from batchembed.dataset.storage import DATASET_FILE, Storage
 from batchembed.dataset.sweep import (
@@ -61,6 +61,9 @@ class Dataset:
         self.is_new = is_new  #: it was made when it was opened
         self._about = about
         self._known: Current | None = None
+        self._spared: dict[
+            Rows, RowSpec
+        ] = {}  #: staged again for videos that may yet be these jobs
         self.engine_differences: tuple[str, ...] = ()
 
     @classmethod
@@ -170,7 +173,7 @@ class Dataset:
             clear_scratch(self.storage.scratch(staging), self.storage.files)
             return sweep(self.storage, record, record_before(self.storage, record))
 
-    def publish(
+    def publish(  # noqa: PLR0913  what it publishes, and two questions that only a run can answer
         self,
         listed: Sequence[RowSpec],
         kept: Sequence[RowSpec],
@@ -178,6 +181,7 @@ class Dataset:
         schema: DatasetSchema,
         staging: Path,
         side_files: Mapping[str, bytes],
+        awaited: Callable[[JobKey], bool] = lambda _key: False,
         accept: Callable[[tuple[Part, ...]], None] | None = None,
     ) -> Published:
         """Make the dataset hold exactly these rows, and make a record if that changes it.
@@ -190,6 +194,8 @@ class Dataset:
             schema: of every part.
             staging: where rows wait that are not published yet.
             side_files: content by name, for `_batchembed`.
+            awaited: whether a job may yet be published of another video: its rows, where the last
+                record has them and this one has not, are staged again until it is not any more.
             accept: is given all parts of a new record once they are written and checked, before any
                 has its name. What it raises ends the publish; nothing was changed.
 
@@ -205,6 +211,7 @@ class Dataset:
             for name, content in sorted(side_files.items())
         }
         staged = StagedFiles(staging)
+        self._spared |= {rows_of(spec): spec for spec in self.specs() if awaited(spec.job_key)}
         with self._storage():
             last, lacking = self._current().record, bool(self._current().missing)
             prints = fingerprints(self._current(), schema, self._about.model_name, groups)
@@ -217,6 +224,7 @@ class Dataset:
                         schema=schema,
                         staging=staged,
                         side_files=sides,
+                        awaited=awaited,
                         accept=accept,
                     )
                 )
@@ -225,6 +233,7 @@ class Dataset:
                 write_side_files(self.storage, sides)
             place_side_files(self.storage, record)
             sweep(self.storage, record, last)
+            self._forget(staged, awaited)
             return Published(record=record, changed=changed, freed=self._free(staged))
 
     def _current(self) -> Current:
@@ -256,6 +265,16 @@ class Dataset:
         except RowsMissingError as error:
             raise RowsMissingError(error.job_keys, missing) from error
         return committed
+
+    def _forget(self, staging: StagedFiles, awaited: Callable[[JobKey], bool]) -> None:
+        """Remove what was staged again for videos that turned out to be other jobs."""
+        settled = [rows for rows, spec in self._spared.items() if not awaited(spec.job_key)]
+        names, named = staging.names(), {rows_of(spec) for spec in self.specs() if settled}
+        for rows in settled:
+            spec = self._spared.pop(rows)
+            name = staged_name(spec.job_key)
+            if rows not in named and name in names and staging.is_right(name, spec.rows_sha256):
+                self.storage.files.remove(staging.folder / name)
 
     def _free(self, staging: StagedFiles) -> tuple[JobKey, ...]:
         """Remove the staged files of jobs all of whose rows the record has."""

@@ -177,7 +177,7 @@ def record_numbers(storage: Storage) -> list[int]:
     except OSError as error:
         raise DatasetError(
             f"the records of {storage.location} can't be read: {error.strerror or error}; "
-            f"restore {storage.named(COMMITS)}, nothing else was changed"
+            f"{_way_out(error, storage.named(COMMITS))}, nothing else was changed"
         ) from error
     return sorted(int(match[1]) for match in map(_RECORD.fullmatch, names) if match is not None)
 
@@ -202,7 +202,10 @@ def _had_records(storage: Storage) -> bool:
     try:
         return any(name.endswith(".jsonl") for name in storage.names(META))
     except OSError as error:
-        raise DatasetError(f"{storage.named(META)} can't be read: {error.strerror}") from error
+        raise DatasetError(
+            f"{storage.named(META)} can't be read: {error.strerror or error}; "
+            f"{_way_out(error, 'it')}"
+        ) from error
 
 
 def read_record(storage: Storage, number: int) -> Record:
@@ -236,8 +239,16 @@ def _content(storage: Storage, key: str) -> bytes:
         return storage.read(key)
     except OSError as error:
         raise DatasetError(
-            f"{storage.named(key)} can't be read: {error.strerror or error}; restore it"
+            f"{storage.named(key)} can't be read: {error.strerror or error}; "
+            f"{_way_out(error, 'it')}"
         ) from error
+
+
+def _way_out(error: OSError, what: str) -> str:
+    """What is forbidden is not lost."""
+    if isinstance(error, PermissionError):
+        return f"see to the permissions of {what}"
+    return f"restore {what}"
 
 
 def _parse(path: str, content: bytes) -> dict[str, Any]:

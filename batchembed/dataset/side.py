@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from batchembed.core.model import VideoId
-from batchembed.dataset.identity import DatasetFile, is_dataset
+from batchembed.dataset.identity import DatasetFile, is_dataset, no_dataset
 from batchembed.dataset.record import Record, RowSpec, last_record, read_group, read_object
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
 from batchembed.dataset.storage import DATASET_FILE, Storage
@@ -68,15 +68,13 @@ def read_side(storage: Storage, known: Listings) -> Side:
         StorageError: it can't be known whether there is one.
     """
     try:
-        there = is_dataset(storage)
+        if not is_dataset(storage):
+            raise no_dataset(storage)
     except OSError as error:
         raise StorageError(
-            f"{storage.location} can't be read: {error.strerror or error}"
+            f"{storage.location} can't be read: {error.strerror or error}; see to its disk and its "
+            "permissions"
         ) from error
-    if not there:
-        raise InputMissingError(
-            f"{storage.location} is no dataset of batchembed: name what a manifest has as output.path"
-        )
     about = read_object(storage, DATASET_FILE, DatasetFile)
     record = last_record(storage)
     if record is None:

@@ -96,6 +96,12 @@ class Storage(Protocol):
             StorageError: it can't be known.
         """
 
+    def is_held(self) -> bool | None:
+        """Whether somebody is the one writer at this moment; None: it can't be known.
+
+        Nothing is changed by asking. A store's lease is judged by this machine's clock.
+        """
+
     def scratch(self, staging: Path) -> Path:
         """A local folder for parts that have no name yet. `staging` is the run's own."""
 
@@ -129,5 +135,11 @@ class Storage(Protocol):
         that are `superseded`: an earlier record named them, and they are nobody's work any more.
         """
 
-    def prune(self) -> None:
-        """Remove partitions in which nothing is left."""
+    def own_files(self) -> Iterable[tuple[str, bool]]:
+        """The files in the dataset's own places, and whether each is one of the young. For `verify`.
+
+        Nothing is changed by asking: ages are told by this machine's clock.
+        """
+
+    def prune(self, partition_keys: Collection[str]) -> None:
+        """Remove partitions of these keys alone in which nothing is left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from batchembed.dataset.files import Files
@@ -14,12 +14,15 @@ from batchembed.dataset.storage import GROUPS, INCOMING, META, Storage
 
 _PART = re.compile(r"(.+/)?part-[0-9a-f]{16}\.parquet")
 _GROUP = re.compile(rf"{GROUPS}/group-[0-9a-f]{{16}}\.json")
+#: Of a part that has no name yet; of a file on its way to its name, or that waits for its record.
+_TEMPORARY = re.compile(r"(group-\d+-\d+|.+\.[0-9a-f]{8}([0-9a-f]{8})?)\.tmp")
+_READ_BYTES = 2 << 20
 
 
 def clear_incoming(storage: Storage) -> None:
     """Remove the temporary files of a publish that has no record."""
     with contextlib.suppress(FileNotFoundError):
-        for name in storage.names(INCOMING):
+        for name in filter(_TEMPORARY.fullmatch, storage.names(INCOMING)):
             storage.remove(f"{INCOMING}/{name}")
 
 
@@ -27,7 +30,8 @@ def clear_scratch(scratch: Path, files: Files) -> None:
     """Remove the parts of a publish that have no name yet."""
     if scratch.is_dir():
         for path in scratch.iterdir():
-            files.remove(path)
+            if _TEMPORARY.fullmatch(path.name):
+                files.remove(path)
 
 
 def waiting_key(name: str, sha256: str) -> str:
@@ -66,7 +70,8 @@ def place_side_files(storage: Storage, record: Record) -> None:
 def sweep(storage: Storage, record: Record | None, before: Record | None = None) -> tuple[str, ...]:
     """Remove what no record names: temporary files, parts, group files, empty partitions.
 
-    Only names that batchembed gives are touched.
+    Only names that batchembed gives are touched, in the partitions of this dataset; in others,
+    which an interrupted publish may have left, only parts whose bytes are what their name says.
 
     Args:
         storage: where the dataset is.
@@ -79,7 +84,8 @@ def sweep(storage: Storage, record: Record | None, before: Record | None = None)
     removed = unnamed(storage, record, before)
     for key in removed:
         storage.remove(key)
-    storage.prune()
+    ours = _partition_keys(record, before)
+    storage.prune(ours.union(*map(_above, removed)))
     return removed
 
 
@@ -87,9 +93,22 @@ def unnamed(
     storage: Storage, record: Record | None, before: Record | None = None
 ) -> tuple[str, ...]:
     """The keys of what `sweep` would remove."""
-    named = _named(record)
+    named, ours = _named(record), _partition_keys(record, before)
     left = storage.leftovers(_named(before) - named)
-    return tuple(key for key in left if key not in named and _is_ours(key))
+    return tuple(key for key in left if key not in named and _may_go(storage, key, ours))
+
+
+def foresee_sweep(
+    storage: Storage, record: Record | None, before: Record | None = None
+) -> tuple[tuple[str, bool], ...]:
+    """What no record names, and whether `sweep` leaves it for now. Nothing is changed by asking."""
+    named, ours = _named(record), _partition_keys(record, before)
+    superseded = _named(before) - named
+    return tuple(
+        (key, is_young and key not in superseded)
+        for key, is_young in storage.own_files()
+        if key not in named and _may_go(storage, key, ours)
+    )
 
 
 def _named(record: Record | None) -> set[str]:
@@ -105,5 +124,38 @@ def is_part(key: str) -> bool:
     return _PART.fullmatch(key) is not None
 
 
-def _is_ours(key: str) -> bool:
-    return key.startswith(f"{INCOMING}/") or bool(_GROUP.fullmatch(key)) or is_part(key)
+def is_ours(key: str) -> bool:
+    """Whether a file is named as what a publish leaves: it goes where no record names it."""
+    folder, _, name = key.rpartition("/")
+    if folder == INCOMING:
+        return _TEMPORARY.fullmatch(name) is not None
+    return _GROUP.fullmatch(key) is not None or is_part(key)
+
+
+def _may_go(storage: Storage, key: str, partition_keys: Collection[str]) -> bool:
+    if not is_ours(key):
+        return False
+    known = all(each in partition_keys for each in _above(key))
+    return known or not is_part(key) or _is_what_it_is_named(storage, key)
+
+
+def _partition_keys(*records: Record | None) -> set[str]:
+    """Those that are known to be the dataset's."""
+    return {key for record in records if record is not None for key in record.schema.partition_by}
+
+
+def _above(key: str) -> list[str]:
+    """The partition keys in whose folders a part is."""
+    return [folder.partition("=")[0] for folder in key.split("/")[:-1]]
+
+
+def _is_what_it_is_named(storage: Storage, key: str) -> bool:
+    """Whether a part's bytes have the sha256 that its name begins: nobody else names files so."""
+    found = hashlib.sha256()
+    try:
+        with storage.open(key) as file:
+            while block := file.read(_READ_BYTES):
+                found.update(block)
+    except OSError:
+        return False
+    return key.endswith(f"part-{found.hexdigest()[:16]}.parquet")

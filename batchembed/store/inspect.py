@@ -25,10 +25,19 @@ class InspectedLedger:
     unread: str | None = None  #: why nothing can be said of it
 
 
-def inspect(path: Path) -> InspectedLedger:
-    """Check every page and index of a ledger, and read its entries."""
+def inspect(path: Path) -> InspectedLedger | None:
+    """Check every page and index of a ledger, and read its entries. None: there is no such file."""
     journal = path.with_name(f"{path.name}-journal")
-    if journal.is_file() and journal.stat().st_size:
+    try:
+        if not path.is_file():
+            return None
+        is_interrupted = journal.is_file() and journal.stat().st_size > 0
+        with path.open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        why = f"{error.strerror}: see to its permissions, and those of the folders above it"
+        return InspectedLedger(unread=why)
+    if is_interrupted:
         # To read it, SQLite would first have to write.
         return InspectedLedger(
             unread="a run goes on, or was killed in a transaction, which the next one takes back"

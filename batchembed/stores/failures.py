@@ -30,6 +30,7 @@ _MISSING = re.compile(r"NO_SUCH_KEY|NoSuchKey|RESOURCE_NOT_FOUND|status (code: )
 _ELSEWHERE = re.compile(
     r"PermanentRedirect|HTTP status 301|AuthorizationHeaderMalformed|redirect without LOCATION"
 )
+_NO_ACCOUNT = re.compile(r"Account must be specified|valid account name")
 _AWAY = re.compile(
     r"NETWORK_CONNECTION|curlCode|SLOW_DOWN|SlowDown|THROTTLING|SERVICE_UNAVAILABLE"
     r"|INTERNAL_FAILURE|InternalError|REQUEST_TIMEOUT|status (code: )?(429|5\d\d)|timed? ?out"
@@ -69,6 +70,11 @@ def store_error(error: BaseException, location: Location) -> StoreError:
     if _ELSEWHERE.search(text):
         return StoreError(
             f"the bucket {location.bucket} is in another region: set stores.s3.region, or AWS_REGION"
+        )
+    if _NO_ACCOUNT.search(text):
+        return StoreError(
+            f"{location.uri} names no account: write {location.scheme}://{location.bucket}"
+            f"@ACCOUNT.dfs.core.windows.net/{location.key}"
         )
     if isinstance(error, PermissionError) or _DENIED.search(text):
         return StoreAccessError(

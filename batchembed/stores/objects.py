@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from batchembed.core.model import StoreOptions
 from batchembed.errors import StoreAccessError, UsageError
+from batchembed.stores.failures import store_error
 from batchembed.stores.filesystem import ATTEMPTS, CONNECT_TIMEOUT_S, REQUEST_TIMEOUT_S
 from batchembed.stores.location import S3, Location
 
@@ -23,16 +24,20 @@ def object_store(location: Location, options: StoreOptions) -> ObjectStore:
     Raises:
         UsageError: what it needs is not installed.
         StoreAccessError: no credentials are found.
+        StoreError: the client can't be made.
     """
     try:
-        import obstore.store  # noqa: F401, PLC0415  the extra may be missing
+        from obstore.exceptions import BaseError  # noqa: PLC0415  the extra may be missing
     except ImportError as error:
         raise UsageError(
             f"{location.uri} needs obstore: pip install 'batchembed[stores]'"
         ) from error
     if location.scheme == S3:
         return _s3(location.bucket, options)
-    return _of_uri(f"{location.scheme}://{location.bucket}")
+    try:
+        return _of_uri(f"{location.scheme}://{location.bucket}")
+    except BaseError as error:
+        raise store_error(error, location) from error
 
 
 def _client() -> ClientConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shlex
 from dataclasses import replace
@@ -49,6 +51,35 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def words(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
+
+
+def forbid(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody look into a folder, also where the tests are run by a user who may do all."""
+    scandir, access, read, stat = os.scandir, os.access, Path.read_bytes, Path.stat
+
+    def is_below(path: object) -> bool:
+        return isinstance(path, str | Path) and root in (Path(path).absolute() / "any").parents
+
+    def allow(path: object) -> None:
+        if is_below(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def look(path: Any) -> Any:
+        allow(path)
+        return scandir(path)
+
+    def read_bytes(path: Path) -> bytes:
+        allow(path)
+        return read(path)
+
+    def stat_of(path: Path, *, follow_symlinks: bool = True) -> os.stat_result:
+        allow(path.parent)
+        return stat(path, follow_symlinks=follow_symlinks)
+
+    monkeypatch.setattr(os, "scandir", look)
+    monkeypatch.setattr(os, "access", lambda path, mode: not is_below(path) and access(path, mode))
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(Path, "stat", stat_of)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> Any:
@@ -199,6 +230,8 @@ def test_gc_lists_and_then_removes_what_no_record_names(
         "dry_run": False,
         "bytes": 1_234,
         "files": [{"path": "model_name=local-v1/part-0123456789abcdef.parquet", "bytes": 1_234}],
+        "young": [],
+        "run_at_work": False,
     }
     assert not left.exists()
     assert main(["gc", "a"]) == 0
@@ -209,7 +242,38 @@ def test_gc_lists_and_then_removes_what_no_record_names(
 def test_gc_never_works_beside_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with run_lock(folder / "a" / "_batchembed" / "lock"):
         assert main(["gc", "a"]) == 75
-    assert "another run holds this output" in capsys.readouterr().err
+        assert "another run holds this output" in capsys.readouterr().err
+        assert main(["gc", "a", "--dry-run"]) == 0
+        assert words(capsys).startswith("note: a run is at work")
+        assert main(["gc", "a", "--dry-run", "--format", "json"]) == 0
+        assert said(capsys)["run_at_work"]
+
+
+@pytest.mark.parametrize("arguments", [["gc", ""], ["diff", "", "a"], ["diff", "a", ""]])
+def test_an_empty_name_is_not_the_folder_one_is_in(
+    arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "a")
+
+    assert main(arguments) == 2
+
+
+@pytest.mark.parametrize("arguments", [["gc", "a"], ["gc", "a", "--dry-run"], ["diff", "a", "b"]])
+@pytest.mark.parametrize("below", ["", "_batchembed", "_batchembed/commits"])
+def test_what_may_not_be_read_is_told_as_that(
+    arguments: list[str],
+    below: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    forbid(folder / "a" / below, monkeypatch)
+
+    assert main(arguments) == 74
+    told = capsys.readouterr().err
+    assert "Permission denied" in told
+    assert "permissions" in told
+    assert "restore" not in told
 
 
 def test_a_dataset_on_a_store_is_compared_with_one_in_a_folder(
@@ -228,6 +292,15 @@ def test_a_dataset_on_a_store_is_compared_with_one_in_a_folder(
     assert told == local
     assert main(["diff", "a", s3.uri("nothing")]) == 66
     assert main(["gc", s3.uri("nothing")]) == 66
+    assert capsys.readouterr().err.count("is no dataset of batchembed") == 2
+
+
+@pytest.mark.parametrize("arguments", [["gc"], ["gc", "--dry-run"], ["diff", "a"]])
+def test_a_bucket_that_is_not_there_is_named(
+    arguments: list[str], folder: Path, s3: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "s3://no-such-bucket/a"]) == 66
+    assert "there is no bucket no-such-bucket" in capsys.readouterr().err
 
 
 def test_gc_on_a_store_leaves_what_may_be_another_writers(
@@ -240,10 +313,33 @@ def test_gc_on_a_store_leaves_what_may_be_another_writers(
     s3.put(f"a/{key}", content)
     young = s3.put("a/part-0123456789abcdef.parquet", b"of a publish at this moment")
 
-    assert main(["gc", there, "--format", "json"]) == 0
-    assert said(capsys)["files"] == [{"path": key, "bytes": len(content)}]
+    for options in (["--dry-run"], []):
+        assert main(["gc", there, "--format", "json", *options]) == 0
+        told = said(capsys)
+        assert told["files"] == [{"path": key, "bytes": len(content)}]
+        assert told["young"] == [{"path": "part-0123456789abcdef.parquet", "bytes": 27}]
+    for options in (["--dry-run"], []):
+        assert main(["gc", there, *options]) == 0
+        assert words(capsys) == (
+            "gc: nothing to remove yet; 1 file, 27 bytes, that no record names may not go yet: "
+            "younger than an hour, a run may be about to publish it; run gc again in an hour; "
+            f"record 2 of {there} names everything else\n"
+        )
     assert s3.get(young.removeprefix(s3.uri())) == b"of a publish at this moment"
     assert main(["diff", "a", there]) == 0
+
+
+def test_gc_that_only_looks_writes_nothing_on_a_store(
+    folder: Path, s3: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there = s3.put_folder(folder / "a", "a")
+    s3.server.refuse(f"/{s3.name}/a", 403, "AccessDenied", methods=("PUT", "POST", "DELETE"))
+    before = s3.keys()
+
+    assert main(["gc", there, "--dry-run"]) == 0
+    assert words(capsys) == f"gc: nothing to remove; record 1 of {there} names everything else\n"
+    assert s3.keys() == before
+    assert main(["gc", there]) == 77
 
 
 @pytest.mark.parametrize("verb", ["diff", "gc"])

@@ -20,6 +20,7 @@ from tests.support.tampering import (
     the_record,
     verified,
 )
+from tests.support.users import as_no_root, open_folder
 from tests.unit.cli.test_documents import agree, examples
 
 META = "_batchembed"
@@ -45,8 +46,9 @@ def test_the_command_tells_each_fault_with_its_place_and_way_out(
     out, err = capsys.readouterr()
     first, last = out.splitlines()
     assert first == (
-        f"fault: {part.path}: it has 4 bytes instead of {part.bytes}; restore it from a backup "
-        "[part_damaged]"
+        f"fault: {part.path}: it has 4 bytes instead of {part.bytes}; restore it from a backup; "
+        "or move it away and run the manifest: a run writes it anew where its rows are staged "
+        "still, or the service has them [part_damaged]"
     )
     assert last.startswith("verify: 1 fault: 3 records, 2 parts, 10 rows, ")
     assert err == ""
@@ -130,6 +132,35 @@ def test_deep_must_know_where_the_sources_are(
     assert main(["verify", str(root), "--manifest", "none.yaml"], env={}) == 66
 
 
+@pytest.mark.parametrize("argv", [("",), ("{root}", "--manifest", "{root}")])
+def test_what_can_name_neither_dataset_nor_manifest_is_refused(
+    root: Path, argv: tuple[str, ...]
+) -> None:
+    assert main(["verify", *(each.format(root=root) for each in argv)], env={}) == 2
+
+
+def test_a_dataset_that_may_not_be_read_is_exit_74(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever may not read it is not told that the command line is wrong."""
+    main(["verify", str(tmp_path)], env={})  # what is imported late is there
+    with open_folder() as folder:
+        (folder / "out").mkdir(mode=0)
+        with as_no_root():
+            assert main(["verify", str(folder / "out")], env={}) == 74
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_deep_without_one_source_at_hand_is_a_fault(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["verify", str(root), "--deep", "--sources", str(tmp_path)]
+    assert main(argv, env={}) == 4
+    out = capsys.readouterr().out
+    assert f"fault: {tmp_path}: none of 2 sources can be read: nothing was compared" in out
+    assert ", 0 of 2 sources checked in " in out
+
+
 @pytest.mark.slow
 def test_a_dataset_on_a_store_is_verified_there(
     s3: Bucket, root: Path, capsys: pytest.CaptureFixture[str]
@@ -156,6 +187,25 @@ def test_a_dataset_on_a_store_is_verified_there(
     s3.put(f"out/{part.path}", bytes(content))
     s3.server.refuse(f"/{s3.name}/out/model", status=403, code="AccessDenied")
     assert "permission denied" in told(77)["error"]["message"]
+
+
+@pytest.mark.slow
+def test_a_young_part_on_a_store_may_be_the_work_of_a_run_unseen(
+    s3: Bucket, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`gc` would leave it, too. To see that, nothing is written."""
+    for path in sorted(root.rglob("*")):
+        if path.is_file():
+            s3.put(f"out/{path.relative_to(root).as_posix()}", path.read_bytes())
+    part = the_record(root).parts[0].path
+    name = part.rpartition("/")[0] + f"/part-{'0' * 16}.parquet"
+    s3.put(f"out/{name}", b"PAR1")
+    writes = ("PUT", "POST", "DELETE")
+    s3.server.refuse(f"/{s3.name}", 403, "AccessDenied", methods=writes)
+    assert main(["verify", s3.uri("out"), "--format", "json"], env=os.environ) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(each["code"], each["file"]) for each in told["notices"]] == [("part_orphaned", name)]
+    assert told["notices"][0]["hint"].endswith("removes it once it is an hour old")
 
 
 class _Terminal(io.StringIO):

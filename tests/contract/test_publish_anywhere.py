@@ -107,6 +107,14 @@ def test_a_lost_side_file_is_written_again(place: Place, staging: Path) -> None:
     assert place.read("_batchembed/videos.jsonl") == b"{}\n"
 
 
+def test_a_damaged_side_file_is_written_again_without_a_record(place: Place, staging: Path) -> None:
+    spec = stage(staging, "a")
+    publish(open_at(place, staging), staging, [spec])
+    place.write("_batchembed/videos.jsonl", b"{|\n")
+    assert not publish(open_at(place, staging), staging, [spec]).changed
+    assert place.read("_batchembed/videos.jsonl") == b"{}\n"
+
+
 def lose_parts(place: Place) -> list[str]:
     """Delete the first part and cut the second short."""
     deleted, cut = parts_at(place)

@@ -159,6 +159,7 @@ def test_leftovers_are_looked_for_in_the_datasets_own_places_alone(
     for key in (*own, RECORD, f"{META}/dataset.json", "mine/part-3.parquet", "mine/a=b/part-4"):
         place.write(key, b"x")
     assert sorted(place.storage().leftovers(())) == sorted(own)
+    assert sorted(place.storage().own_files()) == sorted((key, False) for key in own)
 
 
 def test_what_is_left_of_a_partition_is_pruned_and_files_are_not(
@@ -168,7 +169,7 @@ def test_what_is_left_of_a_partition_is_pruned_and_files_are_not(
     for key in (PART, "place=q/part-1.parquet"):
         place.write(key, b"x")
     storage.remove(PART)
-    storage.prune()
+    storage.prune({"place"})
     assert place.listing() == ["place=q/part-1.parquet"]
 
 
@@ -176,6 +177,16 @@ def test_a_file_in_the_place_itself_is_told(place: Place) -> None:
     place.occupy()
     with pytest.raises(NotADirectoryError):
         place.storage().is_foreign()
+
+
+def test_whoever_only_looks_sees_whether_it_is_held(place: Place, scratch: Path) -> None:
+    storage = place.storage()
+    assert storage.is_held() is False
+    with storage.hold(run_lock):
+        before = place.listing()
+        assert place.storage().is_held() is True
+        assert place.listing() == before
+    assert storage.is_held() is False
 
 
 def test_it_is_held_by_one_at_a_time_and_then_by_the_next(place: Place, scratch: Path) -> None:

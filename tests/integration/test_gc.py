@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batchembed.dataset.folder import Folder
-from batchembed.dataset.garbage import Garbage, collect_garbage
+from batchembed.dataset.garbage import Garbage, collect_garbage, list_garbage
 from batchembed.dataset.record import last_record
 from batchembed.dataset.storage import META
 from batchembed.errors import BatchembedError, DatasetError, InputMissingError, LockedError
@@ -27,13 +28,18 @@ FOREIGN = (
     "other=x/deep=y/README",
     f"{META}/groups/group-mine.json",
     f"{META}/mine.json",
+    f"{META}/incoming/notes.txt",
+    f"{META}/incoming/mine.tmp",
+    "year=2024/part-0123456789abcdef.parquet",
+    "model_name=local-v1/year=2024/part-0123456789abcdef.parquet",
     "sub/part-0123456789abcdef.parquet",
 )
 
 
 def gc(root: Path, *, dry_run: bool = False) -> Garbage:
-    scratch = root.parent / "scratch"
-    return collect_garbage(Folder(root), lock=run_lock, scratch=scratch, dry_run=dry_run)
+    if dry_run:
+        return list_garbage(Folder(root))
+    return collect_garbage(Folder(root), lock=run_lock, scratch=root.parent / "scratch")
 
 
 def tree(root: Path) -> dict[str, bytes]:
@@ -127,10 +133,50 @@ def test_nothing_is_removed_beside_a_run(tmp_path: Path) -> None:
     plant(world.root)
     before = tree(world.root)
 
-    for dry_run in (True, False):
-        with run_lock(world.root / META / "lock"), pytest.raises(LockedError, match="another run"):
-            gc(world.root, dry_run=dry_run)
+    with run_lock(world.root / META / "lock"), pytest.raises(LockedError, match="another run"):
+        gc(world.root)
     assert tree(world.root) == before
+
+
+def test_looking_needs_no_lock_and_tells_of_a_run(tmp_path: Path) -> None:
+    world = edit(tmp_path / "world")
+    left = world.root / "model_name=local-v1" / "part-0123456789abcdef.parquet"
+    left.write_bytes(b"left")
+
+    with run_lock(world.root / META / "lock"):
+        beside = gc(world.root, dry_run=True)
+    (world.root / META / "lock").unlink()
+    alone = gc(world.root, dry_run=True)
+
+    assert (beside.at_work, alone.at_work) == (True, False)
+    assert beside.files == alone.files == ((left.relative_to(world.root).as_posix(), 4),)
+    assert not (world.root / META / "lock").exists()
+
+
+def test_a_part_of_an_interrupted_publish_by_other_keys_goes_by_its_bytes(tmp_path: Path) -> None:
+    world = edit(tmp_path / "world")
+    content = b"a part"
+    name = f"part-{hashlib.sha256(content).hexdigest()[:16]}.parquet"
+    for key in (f"year=2024/{name}", f"month=5/day=1/{name}"):
+        (world.root / key).parent.mkdir(parents=True)
+        (world.root / key).write_bytes(content)
+
+    removed = gc(world.root)
+
+    assert {key for key, _ in removed.files} == {f"year=2024/{name}", f"month=5/day=1/{name}"}
+    assert not (world.root / "year=2024").exists()
+    assert not (world.root / "month=5").exists()
+
+
+def test_an_empty_folder_that_is_no_partition_of_the_dataset_stays(tmp_path: Path) -> None:
+    world = edit(tmp_path / "world")
+    for name in ("year=2024", "model_name=old"):
+        (world.root / name).mkdir()
+
+    gc(world.root)
+
+    assert (world.root / "year=2024").is_dir()
+    assert not (world.root / "model_name=old").exists()
 
 
 def torn_record(meta: Path) -> None:

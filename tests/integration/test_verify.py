@@ -20,7 +20,7 @@ from batchembed.dataset.record import record_key
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
 from batchembed.dataset.verification.records import check_dataset_file
 from batchembed.dataset.verification.verify import verify
-from batchembed.errors import DatasetError, LockedError
+from batchembed.errors import DatasetError
 from tests.support.dataset import (
     BreakingFiles,
     CrashError,
@@ -155,9 +155,12 @@ def test_the_row_group_that_is_damaged_is_named(tmp_path: Path) -> None:
     [
         (f"part-{'0' * 16}.parquet", "part_orphaned", True),
         ("x=1/part-other.parquet", "file_foreign", True),
+        (f"backup/part-{'0' * 16}.parquet", "file_foreign", True),
         (f"{META}/copy.parquet", "file_foreign", True),
         (f"{META}/incoming/group-0-1.tmp", "file_temporary", False),
         (f"{META}/groups/group-{'0' * 16}.json", "group_orphaned", False),
+        (f"{META}/groups/group-1.json", "file_foreign", False),
+        (f"{META}/.DS_Store", "file_foreign", False),
         (f"{META}/commits/000003.json.bak", "file_foreign", False),
         ("model_name=local-v1/notes.txt", "file_foreign", False),
     ],
@@ -169,6 +172,19 @@ def test_a_file_that_no_record_names_is_told(
     (root / name).write_bytes(b"{}")
     (found,) = verified(root).findings
     assert (found.code, found.file, found.is_fault) == (code, name, is_fault)
+
+
+def test_a_link_is_not_said_to_go_by_itself(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_bytes(b"PAR1")
+    (root / f"part-{'0' * 16}.parquet").symlink_to(tmp_path / "elsewhere")
+    (fault,) = verified(root).faults
+    assert (fault.code, fault.hint) == ("file_foreign", "move it out of the dataset")
+
+
+def test_what_no_reader_looks_at_is_said_to_disturb_none(root: Path) -> None:
+    (root / META / ".DS_Store").touch()
+    (notice,) = verified(root).notices
+    assert notice.hint == "move it out; it disturbs no reader, for none looks in there"
 
 
 def test_what_readers_of_a_folder_leave_out_is_left_out(root: Path) -> None:
@@ -257,25 +273,9 @@ def test_a_folder_that_nobody_may_read_is_told(root: Path) -> None:
     assert fault.message == "a part can't be read: Input/output error"
 
 
-@pytest.mark.parametrize("publishes", [1, 3])
-def test_a_publish_in_the_middle_raises_no_false_alarm(
-    root: Path, tmp_path: Path, publishes: int
-) -> None:
-    """It is looked at again; where runs publish all the time, that is said."""
-
-    class Busy(Folder):
-        looks = 0
-
-        def everything(self) -> Any:
-            found = list(super().everything())
-            if self.looks % 2 == 0 and self.looks // 2 < publishes:
-                specs = [stage(tmp_path / "staging", f"n{self.looks}")]
-                publish(open_here(root), tmp_path / "staging", specs)
-            self.looks += 1
-            return found
-
-    if publishes == 1:
-        assert verify(Busy(root), silent).verification.faults == ()
-    else:
-        with pytest.raises(LockedError, match="published anew while it is checked"):
-            verify(Busy(root), silent)
+def test_the_first_record_of_a_dataset_is_missed_for_its_side_files(root: Path) -> None:
+    """Also where the rest of what it named might be the work of a run unseen."""
+    shutil.rmtree(root / META / "commits")
+    shutil.rmtree(root / "model_name=local-v1")
+    shutil.rmtree(root / META / "groups")
+    assert codes(root) == ["record_missing"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +23,7 @@ from batchembed.store.home import state_home
 from batchembed.store.inspect import inspect
 from tests.support.ledgers import committed, write_ledger
 from tests.support.tampering import a_dataset, silent
+from tests.support.users import as_no_root, open_folder
 
 
 @pytest.fixture
@@ -87,6 +89,62 @@ def test_a_damaged_ledger_is_a_fault(
     ]
 
 
+@pytest.mark.parametrize("what", ["ledger.sqlite", "."])
+def test_a_ledger_that_may_not_be_read_is_told_and_not_judged(what: str) -> None:
+    """It is not damaged, and nobody is told to put it away."""
+    with open_folder() as folder:
+        path = folder / "state" / "ledger.sqlite"
+        path.parent.mkdir()
+        write_ledger(path, ())
+        (path.parent / what).chmod(0)
+        with as_no_root():
+            inspected = inspect(path)
+        path.parent.chmod(0o755)
+    assert inspected is not None
+    assert inspected.faults == ()
+    assert inspected.unread == (
+        "Permission denied: see to its permissions, and those of the folders above it"
+    )
+
+
+def test_a_state_folder_that_may_not_be_searched_ends_nothing(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told(capsys, str(root), code=0)  # what is imported late is there
+    with open_folder() as folder:
+        shutil.copytree(root, folder / "out")
+        (folder / ".batchembed").mkdir(mode=0)
+        with as_no_root():
+            found = told(capsys, str(folder / "out"), code=0)
+    (notice,) = found["notices"]
+    assert (notice["code"], found["checked"]["ledger"]) == ("ledger_unread", None)
+    assert "see to its permissions" in notice["message"]
+
+
+def test_a_damaged_ledger_is_to_be_kept(
+    root: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ledger.write_bytes(b"no ledger at all")
+    (fault,) = told(capsys, str(root), code=4)["faults"]
+    assert fault["hint"].startswith("keep a copy of it, for it knows what was paid for")
+
+
+def test_an_earlier_copy_of_a_dataset_is_not_blamed_for_the_ledger_beside_it(
+    root: Path, ledger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
+        db.execute("UPDATE entries SET commit_number = 9")
+    copy = tmp_path / "earlier"
+    shutil.copytree(root, copy)
+    found = told(capsys, str(copy), code=0)
+    assert [(each["code"], each["file"]) for each in found["notices"]] == [
+        ("ledger_ahead", str(ledger))
+    ]
+    named = ("--state-dir", str(tmp_path / ".batchembed"))
+    (fault,) = told(capsys, str(copy), *named, code=4)["faults"]
+    assert fault["code"] == "record_missing"
+
+
 def test_a_ledger_of_a_newer_version_or_in_a_transaction_is_told_and_not_judged(
     root: Path, ledger: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +165,9 @@ def test_a_ledger_of_a_newer_version_or_in_a_transaction_is_told_and_not_judged(
 def test_a_row_of_the_ledger_that_can_t_be_read_is_a_fault(ledger: Path) -> None:
     with closing(sqlite3.connect(ledger, isolation_level=None)) as db:
         db.execute("UPDATE entries SET staged = '{'")
-    assert "is damaged" in inspect(ledger).faults[0]
+    inspected = inspect(ledger)
+    assert inspected is not None
+    assert "is damaged" in inspected.faults[0]
 
 
 def entries_of(specs: tuple[RowSpec, ...]) -> dict[JobKey, Entry]:

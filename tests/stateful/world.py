@@ -217,6 +217,7 @@ class MemoryDataset:
         schema: DatasetSchema,
         staging: Path,
         side_files: Mapping[str, bytes],
+        awaited: Callable[[JobKey], bool] = lambda key: False,
         accept: Callable[[tuple[Any, ...]], None] | None = None,
     ) -> MemoryPublished:
         self.world.moment()

@@ -201,6 +201,7 @@ def test_damage_of_a_ledger_is_found_where_it_can_be_seen(
 
     def found() -> str | None:
         inspected = inspect(path)
+        assert inspected is not None
         if inspected.faults:
             return "integrity"
         if inspected.unread is not None:
@@ -232,6 +233,7 @@ def test_a_ledger_to_which_nothing_happened_has_no_fault(tmp_path: Path) -> None
         db.execute("VACUUM")
     db.close()
     inspected = inspect(path)
+    assert inspected is not None
     assert inspected.faults == ()
     assert inspected.entries is not None
     assert list(cross_check("l", inspected.entries, specs, 1)) == []

@@ -12,9 +12,9 @@ import msgspec
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Finding
 from batchembed.dataset.lease import LEASE
-from batchembed.dataset.record import Group, Record, RowSpec, fingerprint, record_key
+from batchembed.dataset.record import Group, Record, RowSpec, fingerprint, record_before, record_key
 from batchembed.dataset.storage import DATASET_FILE, GROUPS, INCOMING, META, Storage
-from batchembed.dataset.sweep import is_part, is_right, waiting_key
+from batchembed.dataset.sweep import foresee_sweep, is_ours, is_part, is_right, waiting_key
 from batchembed.dataset.verification.records import Found, is_record
 from batchembed.dataset.verification.sealed import RESTORE, read_bytes, sha256_of_file, unreadable
 
@@ -111,8 +111,10 @@ def check_side_files(
     for name, sha256 in record.side_files:
         finding = _side_file(storage, record, name, sha256)
         waiting = waiting_key(name, sha256)
-        if finding is not None and waiting in files and is_right(storage, waiting, sha256):
-            finding = None
+        if finding is not None and waiting in files:
+            # Where it has gone from there, a run has given it its name in this moment.
+            is_waiting = is_right(storage, waiting, sha256)
+            finding = None if is_waiting else _side_file(storage, record, name, sha256)
         if finding is not None:
             found(finding)
             right = False
@@ -161,51 +163,73 @@ def _misnamed(storage: Storage, key: str) -> Finding | None:
     return None if right else Finding(code="file_damaged", file=key, message=message, hint=RESTORE)
 
 
-def check_strangers(record: Record | None, files: Mapping[str, int], found: Found) -> bool:
+def check_strangers(
+    storage: Storage, record: Record | None, files: Mapping[str, int], found: Found
+) -> bool:
     """Look at the files that the last record does not name; whether one is of some other record."""
     named = set(_WRITERS) | {DATASET_FILE}
     if record is not None:
         named.update(part.path for part in record.parts)
         named.update(f"{GROUPS}/{group.file}" for group in record.groups)
         named.update(f"{META}/{name}" for name, _ in record.side_files)
+    strangers = sorted(files.keys() - named)
+    going: dict[str, bool] = {}
+    if any(map(is_ours, strangers)):
+        going.update(foresee_sweep(storage, record, record_before(storage, record)))
     of_another = False
-    for key in sorted(files.keys() - named):
-        finding = _stranger(key)
+    for key in strangers:
+        # Small files come and go all the time while a run is at work.
+        if key in going or (is_ours(key) and not is_part(key)):
+            is_young = going.get(key, True)
+            finding: Finding | None = _left(key, is_young=is_young)
+            of_another |= not is_young and not key.startswith(f"{INCOMING}/")
+        else:
+            finding = _foreign(key)
         if finding is not None:
             found(finding)
-            of_another |= finding.code in {"part_orphaned", "group_orphaned"}
     return of_another
 
 
-def _stranger(key: str) -> Finding | None:
-    folder, _, name = key.rpartition("/")
+def _left(key: str, *, is_young: bool) -> Finding:
+    """A file that a run, or `gc`, removes."""
+    if key.startswith(f"{INCOMING}/"):
+        message, hint = "a publish goes on, or was interrupted", "the next run ends it"
+        return _notice("file_temporary", key, message, hint)
+    message = "the last record does not name it"
+    hint = "`batchembed gc`, or the next run, removes it"
+    if is_young:
+        hint = f"a run may be about to publish it; if none is, {hint} once it is an hour old"
+    if not is_part(key):
+        return _notice("group_orphaned", key, message, hint)
+    return Finding(
+        code="part_orphaned",
+        file=key,
+        message=f"{message}, and a plain glob reads it",
+        hint=hint,
+        is_fault=not is_young,
+    )
+
+
+def _foreign(key: str) -> Finding | None:
+    """A file that nobody but a person removes."""
     if key.endswith(".parquet"):
-        if is_part(key):
-            return Finding(
-                code="part_orphaned",
-                file=key,
-                message="the last record does not name it, and a plain glob reads it",
-                hint="`batchembed gc`, or the next run, removes it; a run that publishes at this "
-                "moment has such parts for a while",
-            )
+        what = "is a link, or not where parts are" if is_part(key) else "is not of batchembed"
         return Finding(
             code="file_foreign",
             file=key,
-            message="it is not of batchembed, and a plain glob reads it",
+            message=f"it {what}, and a plain glob reads it",
             hint="move it out of the dataset",
         )
-    if folder == INCOMING:
-        message, hint = "a publish goes on, or was interrupted", "the next run ends it"
-        return _notice("file_temporary", key, message, hint)
-    if folder == GROUPS:
-        return _notice("group_orphaned", key, "the last record does not name it", "`batchembed gc`")
     if is_record(key):
         return None
-    if name.startswith(("_", ".")) and not key.startswith(f"{META}/"):
+    message = "it is not of batchembed"
+    if key.startswith(f"{META}/"):
+        hint = "move it out; it disturbs no reader, for none looks in there"
+        return _notice("file_foreign", key, message, hint)
+    if key.rpartition("/")[2].startswith(("_", ".")):
         return None  # readers of a folder leave these out
-    return _notice(
-        "file_foreign", key, "it is not of batchembed", "move it out: some readers stumble over it"
-    )
+    hint = "move it out: some readers stumble over it"
+    return _notice("file_foreign", key, message, hint)
 
 
 def _notice(code: str, key: str, message: str, hint: str | None) -> Finding:
@@ -224,7 +248,11 @@ def lost_record(
         others: there are parts or groups of some other record.
     """
     interrupted = any(key.startswith(f"{INCOMING}/") for key in files)
-    if not others or not (broken or (number == 0 and not interrupted)):
+    # Side files get their names once there is a record.
+    had_one = any(re.fullmatch(rf"{META}/[^/]+\.jsonl", key) for key in files)
+    if number and not (others and broken):
+        return None
+    if not number and not had_one and (interrupted or not others):
         return None
     return Finding(
         code="record_missing",

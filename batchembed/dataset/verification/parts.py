@@ -22,10 +22,12 @@ from batchembed.dataset.row_group import ROW_GROUP_ROWS
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.storage import Storage
 from batchembed.dataset.verification.rows import ColumnCheck, Columns, Listed
-from batchembed.dataset.verification.sealed import RESTORE, sha256_of_file, unreadable
+from batchembed.dataset.verification.sealed import sha256_of_file, unreadable
 from batchembed.dataset.verification.segments import check_segments
 from batchembed.dataset.verification.vectors import check_vectors
 
+_ANEW = "a run writes it anew where its rows are staged still, or the service has them"
+_RESTORE = f"restore it from a backup; or move it away and run the manifest: {_ANEW}"
 #: Faults of a part's rows that are told one by one.
 _TOLD = 100
 
@@ -74,13 +76,11 @@ class PartCheck:
 
     def _bytes(self, part: Part, size: int | None) -> Finding | None:
         if size is None:
-            hint = (
-                "restore it from a backup; what the ledger's staging has is published anew by a run"
-            )
+            hint = f"restore it from a backup, or run the manifest: {_ANEW}"
             return Finding(code="part_missing", file=part.path, message="it is missing", hint=hint)
         if size != part.bytes:
             message = f"it has {size} bytes instead of {part.bytes}"
-            return Finding(code="part_damaged", file=part.path, message=message, hint=RESTORE)
+            return Finding(code="part_damaged", file=part.path, message=message, hint=_RESTORE)
         try:
             with self.storage.open(part.path) as file:
                 sha256 = sha256_of_file(file)
@@ -93,7 +93,7 @@ class PartCheck:
             code="part_damaged",
             file=part.path,
             message="its sha256 is not the one that the record names",
-            hint=RESTORE,
+            hint=_RESTORE,
             row_group=number,
         )
 
@@ -135,15 +135,15 @@ def _footer(part: Part, file: pq.ParquetFile, schema: DatasetSchema) -> Iterator
     if found.metadata != wanted.metadata:
         told, promised = (_texts(each) for each in (found.metadata, wanted.metadata))
         message = f"its footer says {told}, and the record {promised}"
-        yield Finding(code="part_footer", file=part.path, message=message, hint=RESTORE)
+        yield Finding(code="part_footer", file=part.path, message=message, hint=_RESTORE)
     if not found.equals(wanted, check_metadata=False):
         names = [name for name in wanted.names if name not in found.names]
         what = f"lacks {', '.join(names)}" if names else "has other columns, types or order"
         message = f"it {what}: {found.remove_metadata()}".replace("\n", ", ")
-        yield Finding(code="part_schema", file=part.path, message=message, hint=RESTORE)
+        yield Finding(code="part_schema", file=part.path, message=message, hint=_RESTORE)
     if file.metadata.num_rows != part.rows:
         message = f"it has {file.metadata.num_rows} rows, and the record says {part.rows}"
-        yield Finding(code="part_rows", file=part.path, message=message, hint=RESTORE)
+        yield Finding(code="part_rows", file=part.path, message=message, hint=_RESTORE)
     sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
     for number, size in enumerate(sizes):
         is_last = number == len(sizes) - 1
@@ -152,7 +152,7 @@ def _footer(part: Part, file: pq.ParquetFile, schema: DatasetSchema) -> Iterator
                 code="part_row_groups",
                 file=part.path,
                 message=f"the row group has {size} rows where {ROW_GROUP_ROWS} are a full one",
-                hint=RESTORE,
+                hint=_RESTORE,
                 row_group=number,
             )
 
@@ -167,7 +167,7 @@ def _unread(part: Part, error: Exception) -> Finding:
         code="part_unreadable",
         file=part.path,
         message=f"its rows can't be read: {error}",
-        hint=RESTORE,
+        hint=_RESTORE,
     )
 
 

@@ -16,9 +16,10 @@ _THREADS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedSources:
-    """How many files were hashed, and what was found."""
+    """How many files were hashed, of how many that could be compared, and what was found."""
 
     hashed: int
+    known: int
     findings: tuple[Finding, ...]
 
 
@@ -47,6 +48,15 @@ def check_sources(
                 if spec.source_sha256 != sha256
             )
             progress(done, len(known))
+    if known and not hashed:
+        findings.append(
+            Finding(
+                code="sources_unreachable",
+                file=str(folder),
+                message=f"none of {len(known)} sources can be read: nothing was compared",
+                hint="name with --sources the folder that their paths are relative to",
+            )
+        )
     unhashed = [spec for spec in specs if spec.source_sha256 is None]
     if unhashed:
         findings.append(
@@ -60,7 +70,7 @@ def check_sources(
                 is_fault=False,
             )
         )
-    return CheckedSources(hashed=hashed, findings=tuple(findings))
+    return CheckedSources(hashed=hashed, known=len(known), findings=tuple(findings))
 
 
 def _sha256(path: Path) -> str | OSError:

@@ -7,10 +7,11 @@ and what a part's rows must be follows from its group file.
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Checked, Finding, Verification
@@ -36,6 +37,13 @@ from batchembed.errors import InputMissingError, LockedError, StorageError
 _THREADS = min(4, os.cpu_count() or 1)
 #: So often a dataset is looked at that changes meanwhile.
 _TRIES = 3
+#: What the listing of a publish in the middle may show: the record comes after the parts that it
+#: names, and what it names no more goes after it.
+_PASSING = frozenset(
+    {"part_orphaned", "file_foreign", "part_missing", "file_missing", "record_missing"}
+)
+#: So long, in seconds, a run at work is waited for to come to the end of that.
+_WAITS_S = (0.1, 0.4, 1.0)
 
 #: Is told how many bytes of parts are checked, and of how many.
 Progress = Callable[[int, int], None]
@@ -49,8 +57,17 @@ class Looked:
     specs: tuple[RowSpec, ...]
 
 
-def verify(storage: Storage, progress: Progress) -> Looked:
-    """Check a dataset.
+def verify(
+    storage: Storage,
+    progress: Progress,
+    pause: Callable[[float], None] = time.sleep,  # noqa: TID251  what tests replace
+) -> Looked:
+    """Check a dataset. A run may be at work on it: what it is about to end is no fault.
+
+    Args:
+        storage: where it is.
+        progress: is told how far it is.
+        pause: waits for so many seconds.
 
     Raises:
         InputMissingError: there is none.
@@ -62,8 +79,17 @@ def verify(storage: Storage, progress: Progress) -> Looked:
         for _ in range(_TRIES):
             files = _files(storage)
             looked = _Look(storage, files, progress).look()
-            if not looked.verification.faults or not _changed(storage, files):
+            faults = looked.verification.faults
+            if not faults:
                 return looked
+            held = storage.is_held()
+            if _changed(storage, files, faults):
+                continue
+            if held is False or not any(fault.code in _PASSING for fault in faults):
+                return looked
+            if _passes(storage, files, faults, pause):
+                continue
+            return _beside_a_run(looked) if held else looked
     except OSError as error:
         raise StorageError(
             f"{storage.location} can't be read: {error.strerror or error}; verify it once it can"
@@ -86,11 +112,44 @@ def _files(storage: Storage) -> dict[str, int]:
     return files
 
 
-def _changed(storage: Storage, files: Mapping[str, int]) -> bool:
-    """Whether a record was made meanwhile: what was looked at may be none of its own."""
-    return {key for key in _files(storage) if key.startswith(f"{COMMITS}/")} != {
-        key for key in files if key.startswith(f"{COMMITS}/")
-    }
+def _changed(storage: Storage, files: Mapping[str, int], faults: Sequence[Finding]) -> bool:
+    """Whether a record was made meanwhile, or a file at fault came or went.
+
+    What was looked at may then be of no record at all.
+    """
+    at_fault = {fault.file for fault in faults}
+
+    def shown(keys: Iterable[str]) -> set[str]:
+        return {key for key in keys if key in at_fault or key.startswith(f"{COMMITS}/")}
+
+    return shown(_files(storage)) != shown(files)
+
+
+def _passes(
+    storage: Storage,
+    files: Mapping[str, int],
+    faults: Sequence[Finding],
+    pause: Callable[[float], None],
+) -> bool:
+    """Whether the faults change while a run goes on."""
+    for wait_s in _WAITS_S:
+        pause(wait_s)
+        if _changed(storage, files, faults):
+            return True
+    return False
+
+
+def _beside_a_run(looked: Looked) -> Looked:
+    """What a run that is at work leaves for a while is no fault of the dataset."""
+    found = looked.verification
+    passing = {"part_orphaned"} if found.record else {"part_orphaned", "record_missing"}
+    findings = tuple(
+        replace(each, is_fault=False, hint="a run is at work: verify again when it has ended")
+        if each.code in passing
+        else each
+        for each in found.findings
+    )
+    return replace(looked, verification=replace(found, findings=findings))
 
 
 @dataclass(slots=True)
@@ -122,7 +181,7 @@ class _Look:
         if chain.number and record is None:
             check_names(self.storage, self.files, found)
         else:
-            others = check_strangers(record, self.files, found)
+            others = check_strangers(self.storage, record, self.files, found)
             lost = lost_record(chain.number, self.files, broken=broken, others=others)
             self.findings.extend(() if lost is None else (lost,))
         specs = tuple(spec for each in videos.values() for spec in each)

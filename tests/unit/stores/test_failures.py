@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from batchembed.core.model import StoreOptions
 from batchembed.errors import (
     ExitCode,
     StoreAccessError,
@@ -12,7 +15,9 @@ from batchembed.errors import (
     StoreMissingError,
 )
 from batchembed.stores.failures import store_error
-from batchembed.stores.location import location_of
+from batchembed.stores.filesystem import filesystem
+from batchembed.stores.location import Location, location_of
+from batchembed.stores.objects import object_store
 
 LOCATION = location_of("s3://bucket/folder/a.mp4")
 
@@ -47,6 +52,16 @@ def test_an_error_has_the_exit_code_of_what_it_means(
 
     assert (type(found), found.exit_code) == (kind, code)
     assert "bucket" in str(found)
+
+
+@pytest.mark.parametrize("client", [object_store, filesystem])
+def test_a_container_without_its_account_is_told_how_to_write_it(
+    client: Callable[[Location, StoreOptions], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_NAME", raising=False)
+
+    with pytest.raises(StoreError, match=r"names no account: write abfs://films@ACCOUNT\.dfs"):
+        client(location_of("abfs://films/out"), StoreOptions())
 
 
 @pytest.mark.parametrize(
