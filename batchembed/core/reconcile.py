@@ -119,14 +119,14 @@ def judge(
     else:
         of_url = listing.by_url.get(intent.url_digest, ())
         alike = [
-            task
-            for task in of_url
-            if task.task_id not in claimed and _is_alike(task, intent) and _is_since(task, entry)
+            task for task in of_url if task.task_id not in claimed and _is_alike(task, intent)
         ]
-        if len(alike) == 1:
-            return Found(task=alike[0], attempt=entry.attempt)
-        if alike:
-            return Ambiguous(tasks=tuple(task.task_id for task in alike))
+        since = [task for task in alike if _is_since(task, entry)]
+        if len(since) == 1:
+            return Found(task=since[0], attempt=entry.attempt)
+        # A clock of ours that was set on takes a task of now for an old one: it proves nothing.
+        if since or (alike and intent.server_at is None):
+            return Ambiguous(tasks=tuple(task.task_id for task in since or alike))
         # Its model may have an alias.
         may_be += [task for task in of_url if _asks_the_same(task, intent)]
     return Unseen(

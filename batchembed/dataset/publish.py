@@ -61,9 +61,8 @@ class Dataset:
         self.is_new = is_new  #: it was made when it was opened
         self._about = about
         self._known: Current | None = None
-        self._spared: dict[
-            Rows, RowSpec
-        ] = {}  #: staged again for videos that may yet be these jobs
+        #: Staged again for videos that may yet be these jobs.
+        self._spared: dict[Rows, RowSpec] = {}
         self.engine_differences: tuple[str, ...] = ()
 
     @classmethod

@@ -23,7 +23,7 @@ from hypothesis.stateful import (
 )
 
 from batchembed.core.model import JobKey
-from batchembed.core.outcome import Outcome
+from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import IN_DOUBT
 from batchembed.dataset.sources import RowsMissingError
@@ -68,6 +68,13 @@ EVENTS = st.builds(
     st.dictionaries(st.integers(1, 80), JUMPS, max_size=1),
     st.dictionaries(st.integers(1, 80), ENDS, max_size=1),
 )
+
+
+def _is_unknowable(bench: Bench, video: VideoOutcome) -> bool:
+    """Whether a task says nothing of itself yet, or only a clock that may be wrong told two apart."""
+    intent = None if video.entry is None else video.entry.intent
+    unheard = intent is not None and intent.url_digest is not None and intent.server_at is None
+    return unheard or any(task.named_s > bench.world.monotonic() for task in bench.service.tasks)
 
 
 def _settings(examples: int) -> settings:
@@ -205,7 +212,7 @@ class Jobs(RuleBasedStateMachine):
         for video in report.videos:
             if video.outcome is Outcome.PENDING:
                 assert [reason.code for reason in video.reasons] == ["submission_unknown"]
-                assert any(task.named_s > bench.world.monotonic() for task in bench.service.tasks)
+                assert _is_unknowable(bench, video)
             elif video.outcome is Outcome.FAILED:
                 assert video.entry is not None
                 assert video.entry.reason is not None
@@ -271,3 +278,22 @@ def test_these_rules_find_a_runner_that_does_not_look_first() -> None:
 
     with pytest.raises(AssertionError, match="is made again"):
         run_state_machine_as_test(JobsSentAgainBlindly, settings=once)
+
+
+def test_a_clock_that_was_set_on_does_not_make_a_task_of_now_an_old_one() -> None:
+    """Nothing told the service's time before the create: by ours its task is a day too old."""
+    machine = Jobs()
+    lost = Fate(answer="lost after", takes_s=0.1, lasts_s=0.5)
+    try:
+        machine.begin(
+            on_lost="fail", tasks=1, videos={0: UrlVideo(number=2, end=10.0, signature=1)}
+        )
+        machine.run([Fate(answer="blocked")], {}, None)
+        machine.run([lost], {7: "day on"}, None)
+        machine.is_in_trouble(2)
+        machine.put(1, FileVideo(content=b"one"))
+        machine.run([], {}, None)
+        machine.come_to_an_end()
+        machine.all_is_well()
+    finally:
+        machine.teardown()

@@ -147,7 +147,15 @@ def test_where_the_services_clock_was_not_known_ours_says_it_less_exactly() -> N
     assert verdict(a_url(created_at=AT - 300), entry=entry) == Found(
         task=a_url(created_at=AT - 300), attempt=1
     )
-    assert verdict(a_url(created_at=AT - 3_600), entry=entry) == Unseen()
+
+
+def test_where_only_our_clock_says_that_a_task_is_older_a_person_is_asked() -> None:
+    """It may have been set on: a task of now would be an old one by it."""
+    entry = in_doubt(replace(OF_A_URL, server_at=None))
+    older = a_url(created_at=AT - 86_400)
+
+    assert verdict(older, entry=entry) == Ambiguous(tasks=(older.task_id,))
+    assert verdict(older, a_url(2), entry=entry) == Found(task=a_url(2), attempt=1)
 
 
 def test_a_task_from_a_minute_before_is_not_it_by_the_services_own_clock() -> None:
