@@ -118,9 +118,7 @@ def judge(
             return found
     else:
         of_url = listing.by_url.get(intent.url_digest, ())
-        alike = [
-            task for task in of_url if task.task_id not in claimed and _is_alike(task, intent)
-        ]
+        alike = [task for task in of_url if task.task_id not in claimed and _is_alike(task, intent)]
         since = [task for task in alike if _is_since(task, entry)]
         if len(since) == 1:
             return Found(task=since[0], attempt=entry.attempt)
