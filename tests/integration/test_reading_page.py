@@ -13,7 +13,9 @@ from tests.support.dataset import IDENTITY, open_here, publish, stage
 from tests.support.readers import Reader
 from tests.support.s3 import Bucket
 
-PAGE = (Path(__file__).parents[2] / "docs" / "reading.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 #: The dataset that all its code reads.
 WRITTEN = "outputs/demo"
 VIDEOS = 3
@@ -67,6 +69,7 @@ def row(reader: Reader) -> str:
     return f"| {' | '.join((reader.title, *['yes'] * 3, reader.fetched, *kinds))} |"
 
 
-def test_the_table_says_what_was_seen() -> None:
-    _, table = PAGE.split("|---|---|---|---|---|---|---|\n")
+@pytest.mark.parametrize("page", [PAGE, README], ids=["docs", "README"])
+def test_the_table_says_what_was_seen(page: str) -> None:
+    _, table = page.split("|---|---|---|---|---|---|---|\n")
     assert table.split("\n\n")[0].splitlines() == [row(reader) for reader in readers.ALL]
