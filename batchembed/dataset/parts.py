@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, Self, cast
@@ -84,17 +84,20 @@ def write_parts(
             partition = _partition(spec, kind, schema, model_name)
             partitions.setdefault(partition, []).append((spec, kind))
     group = RowGroup(schema, model_name)
-    written = []
-    for number, (partition, found) in enumerate(partitions.items()):
-        path = temporary.with_name(f"{temporary.name}-{number}.tmp")
-        with _PartWriter(path, partition, group, files) as writer:
-            for spec, kind in found:
-                writer.add(spec, kind, source.rows(spec, kind))
-            writer.flush()
-        source.rest()
-        written.append(writer.checked())
-        # Its allocator would keep for itself what it no longer needs.
-        pa.default_memory_pool().release_unused()
+    checks: list[Future[WrittenPart]] = []
+    # A part is read back while the next is written.
+    with ThreadPoolExecutor(1, thread_name_prefix="reading") as reading:
+        for number, (partition, found) in enumerate(partitions.items()):
+            path = temporary.with_name(f"{temporary.name}-{number}.tmp")
+            with _PartWriter(path, partition, group, files) as writer:
+                for spec, kind in found:
+                    writer.add(spec, kind, source.rows(spec, kind))
+                writer.flush()
+            source.rest()
+            checks.append(reading.submit(writer.checked))
+            # Its allocator would keep for itself what it no longer needs.
+            pa.default_memory_pool().release_unused()
+    written = [check.result() for check in checks]
     rows, wanted = sum(each.part.rows for each in written), sum(s.published_rows for s in specs)
     if rows != wanted:
         raise DatasetError(
