@@ -251,18 +251,20 @@ class Dataset:
             ) from error
 
     def _commit(self, plan: Plan) -> Record:
-        current, missing = self._current(), self.missing_parts
-        # Whatever ends this half-way, what is on disk is read again.
-        self._known = None
         committer = Committer(
             storage=self.storage,
             dataset_id=self.dataset_id,
             model_name=self._about.model_name,
         )
+        current, missing = self._current(), self.missing_parts
+        known: Current | None = None  # whatever ends this half-way: what is on disk is read again
         try:
-            self._known, committed = committer.commit(plan, current)
+            known, committed = committer.commit(plan, current)
         except RowsMissingError as error:
             raise RowsMissingError(error.job_keys, missing) from error
+        finally:
+            # Not before: who asks meanwhile, in another thread, must not read what is then the past.
+            self._known = known
         return committed
 
     def _forget(self, staging: StagedFiles, awaited: Callable[[JobKey], bool]) -> None:
@@ -272,8 +274,8 @@ class Dataset:
         for rows in settled:
             spec = self._spared.pop(rows)
             name = staged_name(spec.job_key)
-            if rows not in named and name in names and staging.is_right(name, spec.rows_sha256):
-                self.storage.files.remove(staging.folder / name)
+            if rows not in named and name in names:
+                staging.remove(name, spec.rows_sha256, self.storage.files)
 
     def _free(self, staging: StagedFiles) -> tuple[JobKey, ...]:
         """Remove the staged files of jobs all of whose rows the record has."""
@@ -284,14 +286,12 @@ class Dataset:
             if staged_name(spec.job_key) in names
             and self._current().index[rows_of(spec)].keys() >= spec.staged_options
         }
-        freed = []
-        for job_key, sha256 in whole:
-            name = staged_name(job_key)
-            # One of a later retrieval than the record's is not freed.
-            if staging.is_right(name, sha256):
-                self.storage.files.remove(staging.folder / name)
-                freed.append(job_key)
-        return tuple(freed)
+        files = self.storage.files
+        return tuple(
+            job_key
+            for job_key, sha256 in whole
+            if staging.remove(staged_name(job_key), sha256, files)
+        )
 
 
 def _sized(specs: Sequence[RowSpec]) -> list[tuple[VideoId, int, RowSpec]]:

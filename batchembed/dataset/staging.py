@@ -139,6 +139,17 @@ class StagedFiles:
         path = self.folder / name
         return self._right.get(name) == _seen(sha256, path.stat()) or sha256_of(path) == sha256
 
+    def remove(self, name: str, sha256: str, files: Files) -> bool:
+        """Remove a file if it has these bytes, and no other, as of a later retrieval; whether it did.
+
+        Raises:
+            OSError: it can't be read, or removed.
+        """
+        if not self.is_right(name, sha256):
+            return False
+        files.remove(self.folder / name)
+        return True
+
     def _content(self, path: Path, sha256: str) -> bytes:
         with path.open("rb", buffering=0) as file:
             seen = _seen(sha256, os.fstat(file.fileno()))

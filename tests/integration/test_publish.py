@@ -14,14 +14,9 @@ import pytest
 from batchembed.dataset.files import Files
 from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset
+from batchembed.dataset.storage import COMMITS
 from batchembed.errors import DatasetError, OutputRefusedError
-from tests.support.dataset import (
-    IDENTITY,
-    open_here,
-    parts_on_disk,
-    publish,
-    stage,
-)
+from tests.support.dataset import IDENTITY, open_here, parts_on_disk, publish, schema_of, stage
 
 
 @pytest.fixture
@@ -127,3 +122,33 @@ def test_a_folder_of_records_that_is_gone_stops_every_writer_before_it_removes_p
     with pytest.raises(DatasetError, match="records of"):
         open_here(root)
     assert parts_on_disk(root)
+
+
+class Watched(Folder):
+    """Tells how often its records were looked for."""
+
+    looks = 0
+
+    def names(self, folder: str) -> list[str]:
+        self.looks += folder == COMMITS
+        return super().names(folder)
+
+
+def test_who_asks_in_the_middle_of_a_publish_reads_nothing(root: Path, staging: Path) -> None:
+    """What it read might be kept when the publish has ended: the next would make the record again."""
+    storage = Watched(root)
+    dataset = Dataset.open_or_create(storage, identity=IDENTITY, new_id=lambda: "d" * 32)
+    first, second = stage(staging, "a"), stage(staging, "b")
+    publish(dataset, staging, [first])
+    told: list[tuple[int, int]] = []
+
+    def asks(_parts: object) -> None:
+        before, record = storage.looks, dataset.last()
+        told.append((0 if record is None else record.number, storage.looks - before))
+
+    schema = schema_of([first, second])
+    dataset.publish([first, second], (), schema=schema, staging=staging, side_files={}, accept=asks)
+    assert told == [(1, 0)]
+    record = dataset.last()
+    assert record is not None
+    assert record.number == 2
