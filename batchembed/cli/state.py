@@ -25,6 +25,10 @@ from batchembed.store.sqlite_ledger import SqliteLedger
 
 T = TypeVar("T")
 
+_SOUGHT = (
+    "a video that it does not know is looked for in the service's listing before it is submitted"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remembered:
@@ -132,11 +136,6 @@ def _recalled(
         lacking=hosted,
         warning=lack.told(hosted=hosted),
     )
-
-
-_SOUGHT = (
-    "a video that it does not know is looked for in the service's listing before it is submitted"
-)
 
 
 def warn(before: Remembered) -> None:

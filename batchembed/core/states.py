@@ -121,6 +121,16 @@ class Entry:
     absences: int = 0  #: how many of its creates made no task, as two listings showed
     updated_at: float = 0.0
 
+    def planned_again(self, attempt: int) -> Entry:
+        """The job before a create: of those before, it is known only how many came to nothing."""
+        return Entry(
+            job_key=self.job_key,
+            state=State.PLANNED,
+            attempt=attempt,
+            losses=self.losses,
+            absences=self.absences,
+        )
+
     @property
     def is_presumed(self) -> bool:
         """Whether no ledger remembers its create: one that was lost may have known of it."""

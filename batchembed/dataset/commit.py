@@ -18,6 +18,7 @@ from batchembed.dataset.record import (
     encode_record,
     fingerprint,
     group_file,
+    group_name,
     last_record,
     read_group,
     record_key,
@@ -204,7 +205,7 @@ class Committer:
                 sha256 = hashlib.sha256(group_file(specs)).hexdigest()
                 group = Group(
                     fingerprint=print_,
-                    file=f"group-{sha256[:16]}.json",
+                    file=group_name(sha256),
                     sha256=sha256,
                     parts=tuple(each.part for each in parts),
                 )
@@ -231,7 +232,7 @@ class Committer:
         for print_, specs in plan.groups:
             if print_ not in known:
                 content = group_file(specs)
-                name = f"group-{hashlib.sha256(content).hexdigest()[:16]}.json"
+                name = group_name(hashlib.sha256(content).hexdigest())
                 self.storage.put(f"{GROUPS}/{name}", content)
         self.storage.settle([GROUPS])
 

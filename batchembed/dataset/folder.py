@@ -140,18 +140,14 @@ class Folder:
     def remove(self, key: str) -> None:
         self.files.remove(self.root / key)
 
-    def leftovers(self, superseded: Collection[str]) -> Iterator[str]:  # noqa: ARG002  all may go
-        """Links are not followed."""
+    def own_files(self, *, exact: bool) -> Iterator[tuple[str, bool]]:  # noqa: ARG002  none is young
+        """Who else is at work would be seen. Links are not followed."""
         meta = (self.root / INCOMING, self.root / GROUPS)
         own = (folder for folder in meta if folder.is_dir())
         for folder in (*own, self.root, *_partitions(self.root)):
             # Whoever only looks may do so beside a run that removes it in this moment.
             with contextlib.suppress(FileNotFoundError):
-                yield from map(self._key, _files(folder))
-
-    def own_files(self) -> Iterator[tuple[str, bool]]:
-        """None is young: who else is at work would be seen."""
-        return ((key, False) for key in self.leftovers(()))
+                yield from ((self._key(path), False) for path in _files(folder))
 
     def prune(self, partition_keys: Collection[str]) -> None:
         for folder in _partitions(self.root):

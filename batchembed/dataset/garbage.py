@@ -11,7 +11,7 @@ from batchembed.dataset.identity import no_dataset
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Record, record_before
 from batchembed.dataset.storage import Lock, Storage
-from batchembed.dataset.sweep import foresee_sweep, is_right, unnamed, waiting_key
+from batchembed.dataset.sweep import foresee_sweep, has_sha256, unnamed, waiting_key
 from batchembed.errors import StorageError
 
 
@@ -106,7 +106,7 @@ def _own_side_files(storage: Storage, record: Record | None) -> set[str]:
         (waiting_key(name, sha256), sha256)
         for name, sha256 in (() if record is None else record.side_files)
     )
-    return {key for key, sha256 in waiting if is_right(storage, key, sha256)}
+    return {key for key, sha256 in waiting if has_sha256(storage, key, sha256)}
 
 
 @contextlib.contextmanager

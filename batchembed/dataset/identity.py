@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from batchembed.dataset.record import read_object, sealed
 from batchembed.dataset.schema import FORMAT
 from batchembed.dataset.storage import DATASET_FILE, META, Storage
-from batchembed.errors import InputMissingError, OutputRefusedError, StoreMissingError
+from batchembed.errors import InputMissingError, OutputRefusedError, StorageError, StoreMissingError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,25 @@ def open_or_create_file(
     found = read_object(storage, DATASET_FILE, DatasetFile)
     _require_same(storage, found, identity)
     return found, is_new
+
+
+def read_identity(storage: Storage) -> DatasetFile:
+    """What a dataset says it is, for those who only read it.
+
+    Raises:
+        InputMissingError: there is none.
+        DatasetError: its `dataset.json` is damaged, or of a newer version.
+        StorageError: it can't be known whether there is one; StoreMissingError: not even the bucket.
+    """
+    try:
+        if not is_dataset(storage):
+            raise no_dataset(storage)
+    except OSError as error:
+        raise StorageError(
+            f"{storage.location} can't be read: {error.strerror or error}; see to its disk and its "
+            "permissions"
+        ) from error
+    return read_object(storage, DATASET_FILE, DatasetFile)
 
 
 def no_dataset(storage: Storage) -> InputMissingError:

@@ -183,14 +183,8 @@ class Objects:
         self._require_lease()
         self._calls.delete(key)
 
-    def leftovers(self, superseded: Collection[str]) -> Iterator[str]:
-        safe = self._calls.now() - self._safe_age
-        for each in self._calls.below(""):
-            if _is_own(each.key) and (each.written_at < safe or each.key in superseded):
-                yield each.key
-
-    def own_files(self) -> Iterator[tuple[str, bool]]:
-        safe = datetime.now(UTC) - self._safe_age
+    def own_files(self, *, exact: bool) -> Iterator[tuple[str, bool]]:
+        safe = (self._calls.now() if exact else datetime.now(UTC)) - self._safe_age
         found = (each for each in self._calls.below("") if _is_own(each.key))
         return ((each.key, each.written_at >= safe) for each in found)
 

@@ -19,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from batchembed.core.partitions import folder_name, partition_problem
+from batchembed.core.partitions import partition_problem
 from batchembed.core.problems import Reason, Scalar
 from batchembed.dataset.arrays import vectors_of
 from batchembed.dataset.files import Files, sha256_of
 from batchembed.dataset.part_reader import open_part, part_batches
-from batchembed.dataset.record import Part, RowSpec
+from batchembed.dataset.record import Part, RowSpec, part_path
 from batchembed.dataset.row_group import ROW_GROUP_ROWS, RowGroup
 from batchembed.dataset.rows import Kind
 from batchembed.dataset.schema import DatasetSchema
@@ -174,9 +174,8 @@ class _PartWriter(contextlib.AbstractContextManager["_PartWriter"]):
             hashed = beside.submit(sha256_of, self._path)
             check_part(self._path, rows=self._rows, columns=self._group.columns)
             sha256 = hashed.result()
-        folders = [folder_name(key, value) for key, value in self._partition]
         part = Part(
-            path="/".join([*folders, f"part-{sha256[:16]}.parquet"]),
+            path=part_path(self._partition, sha256),
             partition=self._partition,
             rows=self._rows,
             bytes=self._path.stat().st_size,

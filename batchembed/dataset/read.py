@@ -11,12 +11,12 @@ import pyarrow.dataset as ds
 
 from batchembed.core.model import StoreOptions
 from batchembed.dataset.commit import missing_parts
-from batchembed.dataset.identity import DatasetFile
+from batchembed.dataset.identity import read_identity
 from batchembed.dataset.places import storage_at
-from batchembed.dataset.record import Part, Record, last_record, read_object
+from batchembed.dataset.record import Part, Record, last_record, require_record
 from batchembed.dataset.schema import DatasetSchema
-from batchembed.dataset.storage import DATASET_FILE, Storage
-from batchembed.errors import ArgumentError, DatasetError, InputMissingError, StorageError
+from batchembed.dataset.storage import Storage
+from batchembed.errors import ArgumentError, DatasetError
 from batchembed.stores.options import completed, endpoint_fault
 
 
@@ -54,7 +54,7 @@ def open_dataset(
         raise ArgumentError(f"endpoint_url: {fault}")
     options = StoreOptions(endpoint_url=endpoint_url, region=region, anonymous=anonymous)
     storage = storage_at(location, completed(options, os.environ))
-    _require_dataset(storage)
+    read_identity(storage)
     record = snapshot(storage)
     parquet = ds.ParquetFileFormat(page_checksum_verification=True)
     fragments = [
@@ -75,20 +75,6 @@ def _location(path: object) -> str:
     return os.path.expanduser(named)  # noqa: PTH111  a Path would write s3:// with one slash
 
 
-def _require_dataset(storage: Storage) -> None:
-    try:
-        storage.read(DATASET_FILE)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputMissingError(
-            f"{storage.location} is no dataset of batchembed: name what a manifest has as output.path"
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"{storage.location} can't be read: {error.strerror or error}"
-        ) from error
-    read_object(storage, DATASET_FILE, DatasetFile)
-
-
 def snapshot(storage: Storage) -> Record:
     """The last record, of which every part is there now. One may be published at this moment.
 
@@ -96,11 +82,7 @@ def snapshot(storage: Storage) -> Record:
         InputMissingError: there is no record yet.
         DatasetError: it is damaged, or a part is not there.
     """
-    record = last_record(storage)
-    if record is None:
-        raise InputMissingError(
-            f"the dataset {storage.location} has no record yet: run its manifest first"
-        )
+    record = require_record(storage)
     while missing := missing_parts(storage, record):
         newer = last_record(storage)
         if newer is None or newer.number == record.number:

@@ -18,10 +18,11 @@ import msgspec
 
 from batchembed.core.keys import Json, canonical_json, digest
 from batchembed.core.model import JobKey, VideoId
+from batchembed.core.partitions import folder_name
 from batchembed.core.problems import Scalar
 from batchembed.dataset.schema import FORMAT, DatasetSchema
 from batchembed.dataset.storage import COMMITS, GROUPS, META, Storage
-from batchembed.errors import DatasetError
+from batchembed.errors import DatasetError, InputMissingError
 
 _RECORD = re.compile(r"(\d{6,})\.json")
 
@@ -119,6 +120,21 @@ class Record:
         return digest(_builtins(self))
 
 
+def part_name(sha256: str) -> str:
+    """What a part with these bytes is called."""
+    return f"part-{sha256[:16]}.parquet"
+
+
+def part_path(partition: Sequence[tuple[str, str]], sha256: str) -> str:
+    """Where a part is, relative to the dataset."""
+    return "/".join([*(folder_name(key, value) for key, value in partition), part_name(sha256)])
+
+
+def group_name(sha256: str) -> str:
+    """What a group file with these bytes is called."""
+    return f"group-{sha256[:16]}.json"
+
+
 def fingerprint(schema: DatasetSchema, model_name: str, specs: Sequence[RowSpec]) -> str:
     """What a group's parts are a function of."""
     return digest(
@@ -195,6 +211,21 @@ def last_record(storage: Storage) -> Record | None:
             f"{storage.named(COMMITS)} from a backup"
         )
     return read_record(storage, numbers[-1]) if numbers else None
+
+
+def require_record(storage: Storage) -> Record:
+    """The last record of a dataset that is to be read.
+
+    Raises:
+        InputMissingError: there is none yet.
+        DatasetError: as `last_record` says.
+    """
+    record = last_record(storage)
+    if record is None:
+        raise InputMissingError(
+            f"the dataset {storage.location} has no record yet: run its manifest first"
+        )
+    return record
 
 
 def _had_records(storage: Storage) -> bool:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from batchembed.core.model import VideoId
-from batchembed.dataset.identity import DatasetFile, is_dataset, no_dataset
-from batchembed.dataset.record import Record, RowSpec, last_record, read_group, read_object
+from batchembed.dataset.identity import DatasetFile, read_identity
+from batchembed.dataset.record import Record, RowSpec, last_record, read_group, require_record
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
-from batchembed.dataset.storage import DATASET_FILE, Storage
-from batchembed.errors import InputMissingError, StorageError
+from batchembed.dataset.storage import Storage
 
 #: Lists of videos by the sha256 of their group file: the same file is read, and kept, once.
 Listings = dict[str, tuple[RowSpec, ...]]
@@ -67,20 +66,7 @@ def read_side(storage: Storage, known: Listings) -> Side:
         DatasetError: it is damaged, or of a newer version of batchembed.
         StorageError: it can't be known whether there is one.
     """
-    try:
-        if not is_dataset(storage):
-            raise no_dataset(storage)
-    except OSError as error:
-        raise StorageError(
-            f"{storage.location} can't be read: {error.strerror or error}; see to its disk and its "
-            "permissions"
-        ) from error
-    about = read_object(storage, DATASET_FILE, DatasetFile)
-    record = last_record(storage)
-    if record is None:
-        raise InputMissingError(
-            f"the dataset {storage.location} has no record yet: run its manifest first"
-        )
+    about, record = read_identity(storage), require_record(storage)
     for group in record.groups:
         if group.sha256 not in known:
             known[group.sha256] = read_group(storage, group)

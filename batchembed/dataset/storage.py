@@ -128,17 +128,14 @@ class Storage(Protocol):
     def remove(self, key: str) -> None:
         """Remove a file, if it is there."""
 
-    def leftovers(self, superseded: Collection[str]) -> Iterable[str]:
-        """The files in the dataset's own places that may go where no record names them.
+    def own_files(self, *, exact: bool) -> Iterable[tuple[str, bool]]:
+        """The files in the dataset's own places, and whether each is young.
 
-        On a store, where one more writer may be at work unseen, the young ones stay, but for those
-        that are `superseded`: an earlier record named them, and they are nobody's work any more.
-        """
+        Only a store has young ones: one more writer may be at work on them, unseen.
 
-    def own_files(self) -> Iterable[tuple[str, bool]]:
-        """The files in the dataset's own places, and whether each is one of the young. For `verify`.
-
-        Nothing is changed by asking: ages are told by this machine's clock.
+        Args:
+            exact: tell ages by the store's clock, which takes a write; else by this machine's, and
+                nothing is changed by asking.
         """
 
     def prune(self, partition_keys: Collection[str]) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
-from batchembed.dataset.files import Files
-from batchembed.dataset.record import Record
+from batchembed.dataset.files import Files, sha256_of_file
+from batchembed.dataset.record import Record, part_name
 from batchembed.dataset.storage import GROUPS, INCOMING, META, Storage
 
 _PART = re.compile(r"(.+/)?part-[0-9a-f]{16}\.parquet")
 _GROUP = re.compile(rf"{GROUPS}/group-[0-9a-f]{{16}}\.json")
 #: Of a part that has no name yet; of a file on its way to its name, or that waits for its record.
 _TEMPORARY = re.compile(r"(group-\d+-\d+|.+\.[0-9a-f]{8}([0-9a-f]{8})?)\.tmp")
-_READ_BYTES = 2 << 20
 
 
 def clear_incoming(storage: Storage) -> None:
@@ -39,7 +38,7 @@ def waiting_key(name: str, sha256: str) -> str:
     return f"{INCOMING}/{name}.{sha256[:16]}.tmp"
 
 
-def is_right(storage: Storage, key: str, sha256: str) -> bool:
+def has_sha256(storage: Storage, key: str, sha256: str) -> bool:
     """Whether the file is there and has these bytes."""
     try:
         return hashlib.sha256(storage.read(key)).hexdigest() == sha256
@@ -50,7 +49,7 @@ def is_right(storage: Storage, key: str, sha256: str) -> bool:
 def write_side_files(storage: Storage, side_files: Mapping[str, tuple[str, bytes]]) -> None:
     """Write side files, each `(sha256, content)`, under the temporary names of the next record."""
     for name, (sha256, content) in side_files.items():
-        if not is_right(storage, f"{META}/{name}", sha256):
+        if not has_sha256(storage, f"{META}/{name}", sha256):
             storage.put(waiting_key(name, sha256), content)
 
 
@@ -60,7 +59,7 @@ def place_side_files(storage: Storage, record: Record) -> None:
     for name, sha256 in record.side_files:
         waiting = waiting_key(name, sha256)
         # A publish that ended before its record may have left one of other bytes.
-        if is_right(storage, waiting, sha256):
+        if has_sha256(storage, waiting, sha256):
             storage.move(waiting, f"{META}/{name}")
             moved = True
     if moved:
@@ -85,7 +84,7 @@ def sweep(storage: Storage, record: Record | None, before: Record | None = None)
     for key in removed:
         storage.remove(key)
     ours = _partition_keys(record, before)
-    storage.prune(ours.union(*map(_above, removed)))
+    storage.prune(ours.union(*map(_keys_above, removed)))
     return removed
 
 
@@ -93,22 +92,25 @@ def unnamed(
     storage: Storage, record: Record | None, before: Record | None = None
 ) -> tuple[str, ...]:
     """The keys of what `sweep` would remove."""
-    named, ours = _named(record), _partition_keys(record, before)
-    left = storage.leftovers(_named(before) - named)
-    return tuple(key for key in left if key not in named and _may_go(storage, key, ours))
+    found = _unnamed(storage, record, before, exact=True)
+    return tuple(key for key, is_young in found if not is_young)
 
 
 def foresee_sweep(
     storage: Storage, record: Record | None, before: Record | None = None
 ) -> tuple[tuple[str, bool], ...]:
     """What no record names, and whether `sweep` leaves it for now. Nothing is changed by asking."""
+    return tuple(_unnamed(storage, record, before, exact=False))
+
+
+def _unnamed(
+    storage: Storage, record: Record | None, before: Record | None, *, exact: bool
+) -> Iterator[tuple[str, bool]]:
     named, ours = _named(record), _partition_keys(record, before)
-    superseded = _named(before) - named
-    return tuple(
-        (key, is_young and key not in superseded)
-        for key, is_young in storage.own_files()
-        if key not in named and _may_go(storage, key, ours)
-    )
+    superseded = _named(before) - named  # nobody's work any more
+    for key, is_young in storage.own_files(exact=exact):
+        if key not in named and _may_go(storage, key, ours):
+            yield key, is_young and key not in superseded
 
 
 def _named(record: Record | None) -> set[str]:
@@ -135,7 +137,7 @@ def is_ours(key: str) -> bool:
 def _may_go(storage: Storage, key: str, partition_keys: Collection[str]) -> bool:
     if not is_ours(key):
         return False
-    known = all(each in partition_keys for each in _above(key))
+    known = all(each in partition_keys for each in _keys_above(key))
     return known or not is_part(key) or _is_what_it_is_named(storage, key)
 
 
@@ -144,18 +146,15 @@ def _partition_keys(*records: Record | None) -> set[str]:
     return {key for record in records if record is not None for key in record.schema.partition_by}
 
 
-def _above(key: str) -> list[str]:
+def _keys_above(key: str) -> list[str]:
     """The partition keys in whose folders a part is."""
     return [folder.partition("=")[0] for folder in key.split("/")[:-1]]
 
 
 def _is_what_it_is_named(storage: Storage, key: str) -> bool:
     """Whether a part's bytes have the sha256 that its name begins: nobody else names files so."""
-    found = hashlib.sha256()
     try:
         with storage.open(key) as file:
-            while block := file.read(_READ_BYTES):
-                found.update(block)
+            return key.rpartition("/")[2] == part_name(sha256_of_file(file))
     except OSError:
         return False
-    return key.endswith(f"part-{found.hexdigest()[:16]}.parquet")

@@ -31,10 +31,10 @@ from batchembed.core.model import EngineKind, Manifest, Profile, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.problems import Reason
 from batchembed.core.states import State
+from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Part
 from batchembed.dataset.storage import Storage
-from batchembed.dataset.verification.sealed import sha256_of_file
 from batchembed.errors import DatasetError, StoreAccessError
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile

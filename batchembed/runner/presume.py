@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
-from batchembed.core.model import Job, UrlSource, Video, VideoId
+from batchembed.core.model import Job, JobKey, UrlSource, Video, VideoId
 from batchembed.core.reconcile import agree_in_listings
-from batchembed.core.states import Entry, State
+from batchembed.core.states import Entry, Intent, State
 from batchembed.runner.book import Book
 from batchembed.runner.submit import AGAIN, intent_of
 from batchembed.runner.survey import surveyed_url
@@ -36,13 +38,7 @@ class Presumer:
     async def doubt(self, video_id: VideoId, job: Job, attempt: int) -> Entry:
         """Bring the job to `unknown`, as of this attempt or a later one."""
         entry = await self.book.ensure(job.job_key)
-        planned = Entry(
-            job_key=job.job_key,
-            state=State.PLANNED,
-            attempt=attempt,
-            losses=entry.losses,
-            absences=entry.absences,
-        )
+        planned = entry.planned_again(attempt)
         unknown = replace(
             planned, state=State.UNKNOWN, intent=intent_of(job), unknown_since=self.since
         )
@@ -61,15 +57,21 @@ class Presumer:
         """
         if not entry.is_presumed or entry.intent is None or entry.intent.url_digest is None:
             return False
-        for video in self.videos:
-            if not isinstance(video.source, UrlSource):
-                continue
-            job = surveyed_url(video, video.source.url).job
-            if job is None or job.job_key == entry.job_key:
-                continue
-            other = self.book.get(job.job_key)
-            if agree_in_listings(entry.intent, intent_of(job)) and (
-                other is None or other.task_id is None
-            ):
+        for key, intent in self._by_url.get(entry.intent.url_digest, ()):
+            other = self.book.get(key)
+            is_open = other is None or other.task_id is None
+            if key != entry.job_key and is_open and agree_in_listings(entry.intent, intent):
                 return True
         return False
+
+    @cached_property
+    def _by_url(self) -> Mapping[str | None, Sequence[tuple[JobKey, Intent]]]:
+        """The jobs of the manifest's URLs, and what a create of each would ask."""
+        found = defaultdict(list)
+        for video in self.videos:
+            if isinstance(video.source, UrlSource):
+                job = surveyed_url(video, video.source.url).job
+                if job is not None:
+                    intent = intent_of(job)
+                    found[intent.url_digest].append((job.job_key, intent))
+        return found

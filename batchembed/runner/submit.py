@@ -221,13 +221,7 @@ class Submitter:
         """Bring the job to `submitting`, with its charge, in one transaction."""
         entry = await self.book.ensure(job.job_key)
         now = self.clock()
-        planned = Entry(
-            job_key=job.job_key,
-            state=State.PLANNED,
-            attempt=attempt,
-            losses=entry.losses,
-            absences=entry.absences,
-        )
+        planned = entry.planned_again(attempt)
         intent = replace(intent_of(job), server_at=self.server_now())
         meant = replace(planned, state=State.SUBMITTING, intent=intent, intended_at=now)
         moves = [(entry.state, planned)] if entry.state in AGAIN else []

@@ -13,9 +13,15 @@ import pyarrow.parquet as pq
 from batchembed.core.verification import Verification
 from batchembed.dataset.folder import Folder
 from batchembed.dataset.parts import part_writer
-from batchembed.dataset.record import Part, Record, encode_record, last_record, record_key
+from batchembed.dataset.record import (
+    Part,
+    Record,
+    encode_record,
+    last_record,
+    part_path,
+    record_key,
+)
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
-from batchembed.dataset.verification.records import part_path
 from batchembed.dataset.verification.verify import verify
 from tests.support.dataset import PARTITION_BY, open_here, publish, stage
 
@@ -93,7 +99,7 @@ def rewrite(
         bytes=temporary.stat().st_size,
         sha256=sha256,
     )
-    new = replace(new, path=part_path(new))
+    new = replace(new, path=part_path(new.partition, new.sha256))
     (root / old.path).unlink()
     temporary.rename(root / new.path)
     groups = tuple(

@@ -11,12 +11,13 @@ import msgspec
 
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Finding
+from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.lease import LEASE
 from batchembed.dataset.record import Group, Record, RowSpec, fingerprint, record_before, record_key
 from batchembed.dataset.storage import DATASET_FILE, GROUPS, INCOMING, META, Storage
-from batchembed.dataset.sweep import foresee_sweep, is_ours, is_part, is_right, waiting_key
+from batchembed.dataset.sweep import foresee_sweep, has_sha256, is_ours, is_part, waiting_key
 from batchembed.dataset.verification.records import Found, is_record
-from batchembed.dataset.verification.sealed import RESTORE, read_bytes, sha256_of_file, unreadable
+from batchembed.dataset.verification.sealed import RESTORE, read_bytes, unreadable
 
 _GROUP = re.compile(r"group-[0-9a-f]{16}\.json")
 #: Beside what a record names: those of the writer.
@@ -113,7 +114,7 @@ def check_side_files(
         waiting = waiting_key(name, sha256)
         if finding is not None and waiting in files:
             # Where it has gone from there, a run has given it its name in this moment.
-            is_waiting = is_right(storage, waiting, sha256)
+            is_waiting = has_sha256(storage, waiting, sha256)
             finding = None if is_waiting else _side_file(storage, record, name, sha256)
         if finding is not None:
             found(finding)

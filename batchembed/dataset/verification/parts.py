@@ -16,13 +16,14 @@ import pyarrow.parquet as pq
 
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Finding
+from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.part_reader import open_part, part_batches
 from batchembed.dataset.record import Part
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.storage import Storage
 from batchembed.dataset.verification.rows import ColumnCheck, Columns, Listed
-from batchembed.dataset.verification.sealed import sha256_of_file, unreadable
+from batchembed.dataset.verification.sealed import unreadable
 from batchembed.dataset.verification.segments import check_segments
 from batchembed.dataset.verification.vectors import check_vectors
 

@@ -8,10 +8,9 @@ from typing import TypeVar
 
 import msgspec
 
-from batchembed.core.partitions import folder_name
 from batchembed.core.verification import Finding
 from batchembed.dataset.identity import DatasetFile
-from batchembed.dataset.record import Part, Record, record_key
+from batchembed.dataset.record import Record, group_name, part_path, record_key
 from batchembed.dataset.storage import COMMITS, DATASET_FILE, Storage
 from batchembed.dataset.verification.sealed import (
     RESTORE,
@@ -156,10 +155,10 @@ def _inside(key: str, record: Record) -> Iterator[Finding]:
     """What a record says twice, and not the same."""
     seen: set[str] = set()
     for group in record.groups:
-        if group.file != f"group-{group.sha256[:16]}.json":
+        if group.file != group_name(group.sha256):
             yield _fault("group_misnamed", key, f"it names a group file {group.file}", RESTORE)
         for part in group.parts:
-            if part.path != part_path(part):
+            if part.path != part_path(part.partition, part.sha256):
                 message = f"it names {part.path}, which is not its partition and sha256"
                 yield _fault("part_misnamed", key, message, RESTORE)
             if tuple(name for name, _ in part.partition) != record.schema.partition_by:
@@ -168,12 +167,6 @@ def _inside(key: str, record: Record) -> Iterator[Finding]:
             if part.path in seen:
                 yield _fault("part_twice", key, f"it names {part.path} twice", RESTORE)
             seen.add(part.path)
-
-
-def part_path(part: Part) -> str:
-    """The name that a part's partition and sha256 give it."""
-    folders = [folder_name(key, value) for key, value in part.partition]
-    return "/".join([*folders, f"part-{part.sha256[:16]}.parquet"])
 
 
 def _converted(key: str, sealed: Sealed, kind: type[T], found: Found) -> T | None:

@@ -6,12 +6,10 @@ says, and it has the sha256 of that.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
-import pyarrow as pa
 
 from batchembed.core.keys import Json, canonical_json, digest
 from batchembed.core.verification import Finding
@@ -20,7 +18,6 @@ from batchembed.dataset.storage import Storage
 from batchembed.errors import DatasetError
 
 RESTORE = "restore it from a backup"
-_BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,15 +41,6 @@ def read_bytes(storage: Storage, key: str, what: str) -> bytes | Finding:
         return Finding(code="file_missing", file=key, message=f"{what} is missing", hint=RESTORE)
     except OSError as error:
         return unreadable(key, what, error)
-
-
-def sha256_of_file(file: pa.NativeFile) -> str:
-    """sha256, in hex, of what a file has from where it stands."""
-    sha256 = hashlib.sha256()
-    block = bytearray(_BLOCK_BYTES)
-    while read := file.readinto(cast("Any", block)):  # the stubs take it for bytes
-        sha256.update(memoryview(block)[:read])
-    return sha256.hexdigest()
 
 
 def unreadable(key: str, what: str, error: OSError) -> Finding:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Checked, Finding, Verification
-from batchembed.dataset.record import Group, Part, Record, RowSpec
+from batchembed.dataset.record import Group, Part, Record, RowSpec, part_path
 from batchembed.dataset.storage import COMMITS, DATASET_FILE, GROUPS, Storage
 from batchembed.dataset.verification.listing import (
     check_groups,
@@ -25,11 +25,7 @@ from batchembed.dataset.verification.listing import (
     lost_record,
 )
 from batchembed.dataset.verification.parts import CheckedPart, PartCheck
-from batchembed.dataset.verification.records import (
-    check_dataset_file,
-    check_records,
-    part_path,
-)
+from batchembed.dataset.verification.records import check_dataset_file, check_records
 from batchembed.dataset.verification.rows import Listed
 from batchembed.errors import InputMissingError, LockedError, StorageError
 
@@ -218,7 +214,9 @@ class _Look:
         """Check every part, several at once; what is found is told in the record's order."""
         check = PartCheck(storage=self.storage, schema=record.schema)
         # A part of another name than its own was told of; it may be anywhere.
-        parts = [part for part in record.parts if part.path == part_path(part)]
+        parts = [
+            part for part in record.parts if part.path == part_path(part.partition, part.sha256)
+        ]
         sizes = self._sizes(parts)
         listed: dict[str, Listed | None] = {}
         for group in record.groups:
