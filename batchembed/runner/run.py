@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import functools
-from collections.abc import Collection, Iterable
-from dataclasses import replace
+from collections.abc import Collection
 
 from batchembed.core.forecast import plan_line
-from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, Staged, State
 from batchembed.dataset.publish import RowSpec
-from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.dataset.staging import staged_name
-from batchembed.errors import PRECEDENCE, BatchembedError, StorageError
+from batchembed.errors import PRECEDENCE, BatchembedError
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
 from batchembed.runner.heal import sought_again
 from batchembed.runner.in_flight import find_again
-from batchembed.runner.listen import Ended, Moved, Published, Started, Warned
-from batchembed.runner.listing import side_files
-from batchembed.runner.locked import LockedBuild, withheld
+from batchembed.runner.listen import Ended, Moved, Started, Warned
 from batchembed.runner.observe import take_request_id
 from batchembed.runner.opening import Opened, opened
 from batchembed.runner.outcomes import ended, left, needs_permission, not_sent
 from batchembed.runner.planning import Planner
 from batchembed.runner.publication import Publication
+from batchembed.runner.publisher import Publisher, schema_of
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import StoppedError
 from batchembed.runner.survey import Surveyed, Surveyor
@@ -55,7 +49,6 @@ class _Run:
         self._observer = open_.observer
         self._known = open_.known
         self._names = open_.names
-        self._write = open_.write
         self._recalled = open_.warnings
         manifest = setting.manifest
         self._surveyor = Surveyor(manifest, setting.profile, self._known, self._remember)
@@ -66,32 +59,24 @@ class _Run:
             has_rows=self._has_published,
             chosen=frozenset(video.video_id for video in manifest.videos if self._is_chosen(video)),
         )
-        self._schema = self._dataset_schema()
+        self._publisher = Publisher(
+            setting=setting,
+            book=self._book,
+            write=open_.write,
+            publication=self._publication,
+            schema=schema_of(setting, self._publication),
+            left=self._left,
+            halt=self._halt,
+            halted=lambda: self._halted,
+        )
         self._jobs: dict[JobKey, asyncio.Future[Carried]] = {}
         self._resumed: dict[JobKey, asyncio.Task[Carried]] = {}
         self._collected = asyncio.Event()  #: what was ready at the start is collected
-        self._due = asyncio.Event()
-        self._publishing = asyncio.Lock()
         self._halted: BatchembedError | None = None
         self._overtime = False
-        self._published_any = False
         self._began = setting.clock()
         self._foreseen: dict[VideoId, Foreseen] = {}
         self._book.moved = self._moved
-
-    def _dataset_schema(self) -> DatasetSchema:
-        manifest, dataset = self._setting.manifest, self._setting.dataset
-        dimension = self._setting.profile.dimension or dataset.identity.dimension
-        if dimension is None:
-            raise StorageError(f"the dimension of {manifest.model_name} is not known")
-        metadata = [video.metadata for video in manifest.videos]
-        metadata += [spec.metadata for spec in self._publication.kept()]
-        return dataset_schema(
-            metadata,
-            manifest.output.partition_by,
-            dimension,
-            normalised=self._setting.profile.unit_length,
-        )
 
     async def _remember(self, known: KnownFile) -> None:
         self._known[known.identity.path] = known
@@ -115,7 +100,8 @@ class _Run:
             await self._remember(known)
         foreseen = await asyncio.to_thread(self._foresee)
         self._foreseen = {each.video.video_id: each for each in foreseen}
-        beside = [] if locked else [asyncio.create_task(self._publish_when_due())]
+        publisher = self._publisher
+        beside = [] if locked else [asyncio.create_task(publisher.publish_when_due())]
         if self._setting.max_runtime_s is not None:
             beside.append(asyncio.create_task(self._run_out(self._setting.max_runtime_s)))
         try:
@@ -129,7 +115,9 @@ class _Run:
             for task in left_over:
                 task.cancel()
             await asyncio.gather(*left_over, return_exceptions=True)
-        return self._report(await (self._publish_locked(locked) if locked else self._publish()))
+        if locked is None:
+            return self._report(await publisher.publish())
+        return self._report(await publisher.publish_locked(locked))
 
     def _foresee(self) -> tuple[Foreseen, ...]:
         """Every video, as far as it is known beforehand; its figures are told."""
@@ -294,7 +282,7 @@ class _Run:
 
     def _end(self, video: Video, found: Surveyed | None, outcome: VideoOutcome) -> None:
         if self._publication.end(video, found, outcome):
-            self._due.set()
+            self._publisher.due.set()
         facts = outcome.facts
         self._setting.listener.notice(
             Ended(
@@ -312,97 +300,6 @@ class _Run:
             self._halted = error
             self._setting.listener.notice(Warned(message=str(error)))
         self._setting.stop.set()
-
-    # -- the dataset
-
-    async def _publish_when_due(self) -> None:
-        while True:
-            # Not wait_for: in Python 3.11 that swallows a cancel which comes with its event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._setting.manifest.output.publish_every_s):
-                    await self._due.wait()
-            self._due.clear()
-            await asyncio.shield(self._publish_early())
-            if self._halted is not None:
-                return
-
-    async def _publish_early(self) -> None:
-        """Publish before the end, where there are rows or were.
-
-        What fails in it ends the run, also where nobody waits any more.
-        """
-        try:
-            if self._publication.listed() or self._setting.dataset.last() is not None:
-                await self._publish()
-        except BatchembedError as error:
-            self._halt(error)
-
-    async def _publish(self) -> tuple[VideoOutcome, ...]:
-        """Publish what there is; one at a time, also when the run ends in the middle of another."""
-        async with self._publishing:
-            return await self._publish_now()
-
-    async def _publish_locked(self, locked: LockedBuild) -> tuple[VideoOutcome, ...]:
-        """Publish once every video has ended, and only what was locked.
-
-        Raises:
-            BuildDiffersError: it is another build, or damaged; nothing was published.
-            DatasetError: a part can't be read.
-        """
-        if isinstance(self._halted, BuildDiffersError):
-            raise self._halted
-        outcomes = self._publication.outcomes(self._left)
-        if self._halted or any(each.outcome is Outcome.PENDING for each in outcomes):
-            return withheld(outcomes)
-        locked.require_outcomes(outcomes)
-        published = await self._publish()
-        record = self._setting.dataset.last()
-        if record is not None and not self._published_any:
-            # Nothing had to be written, so nobody has looked at the parts that there are.
-            accept = locked.acceptance(self._setting.dataset)
-            await self._write(functools.partial(accept, record.parts))
-        return published
-
-    async def _publish_now(self) -> tuple[VideoOutcome, ...]:
-        """Make a record of what there is, if that differs from the last; the ledger follows."""
-        setting, publication = self._setting, self._publication
-        listed, kept = publication.listed(), publication.kept()
-        outcomes = publication.outcomes(self._left)
-        staged = publication.staged_jobs(listed)
-        named = {spec.job_key for spec in (*listed, *kept)}
-        failed = [each for each in outcomes if each.outcome is Outcome.FAILED]
-        named.update(each.job_key for each in failed if each.job_key is not None)
-        files = side_files(
-            outcomes, (entry for key, entry in self._book.entries.items() if key in named)
-        )
-        published = await self._write(
-            functools.partial(
-                setting.dataset.publish,
-                listed,
-                kept,
-                schema=self._schema,
-                staging=setting.home.staging,
-                side_files=files,
-                awaited=publication.awaited(),
-                accept=None
-                if setting.locked is None
-                else setting.locked.acceptance(setting.dataset),
-            )
-        )
-        await self._commit(staged, published.record.number)
-        publication.before = {spec.video_id: spec for spec in setting.dataset.specs()}
-        if published.changed:
-            self._published_any = True
-            record = published.record
-            setting.listener.notice(
-                Published(number=record.number, rows=record.rows, parts=len(record.parts))
-            )
-        return outcomes
-
-    async def _commit(self, staged: Iterable[Entry], number: int) -> None:
-        await self._book.move_all(
-            (State.STAGED, replace(entry, state=State.COMMITTED, commit=number)) for entry in staged
-        )
 
     def _left(self, video: Video) -> VideoOutcome:
         """A video that this run did not come to, or was not asked for: what is known of it."""
@@ -431,7 +328,7 @@ class _Run:
             dataset=manifest.output.path,
             dataset_id=setting.dataset.dataset_id,
             record=None if record is None else record.number,
-            published=self._published_any,
+            published=self._publisher.has_published,
             rows=0 if record is None else record.rows,
             kept=tuple(spec.video_id for spec in self._publication.kept()),
             submitted=crew.submitter.submitted,
