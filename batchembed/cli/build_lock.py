@@ -35,6 +35,7 @@ from batchembed.errors import (
 )
 from batchembed.manifest.lock_file import (
     is_foreign,
+    is_newer,
     is_piped,
     lock_bytes,
     lock_path,
@@ -135,9 +136,15 @@ def _why_none(asked: Read, report: RunReport, record: Record, path: Path) -> str
             "them out of the manifest, and run again"
         )
     nameless = _nameless(asked.manifest.file)
-    if nameless is None and is_foreign(path):
+    if nameless is not None:
+        return nameless
+    if is_foreign(path):
         return f"{path} is something else: move it away, or rename the manifest, and run again"
-    return nameless
+    if is_newer(path):
+        return (
+            f"{path} is of a newer version of batchembed: upgrade, or move it away, and run again"
+        )
+    return None
 
 
 def _is_unread(video: VideoOutcome) -> bool:

@@ -62,6 +62,18 @@ def is_foreign(path: Path) -> bool:
     return not _is_own(content)
 
 
+def is_newer(path: Path) -> bool:
+    """Whether a lock file is of a newer version of batchembed, which knows more than this one writes.
+
+    Raises:
+        OSError: it can't be known.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Head).format > FORMAT
+    except (FileNotFoundError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def _is_own(content: bytes) -> bool:
     if not content or _MARK in content:
         return True

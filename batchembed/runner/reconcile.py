@@ -1,9 +1,8 @@
 """Finds out what became of creates whose answer was lost, from the service's listing of its tasks.
 
 One listing serves every job in doubt, also those that are in doubt later than it, where it proves
-as much. A task that is found is adopted; one that two complete
-listings do not show, both begun after the settle time, was never created, and the job is planned
-again. Anything less stays unknown.
+as much. A task that is found is adopted; one that two complete listings do not show, both begun
+after the settle time, was never created, and the job is planned again. Anything less stays unknown.
 """
 
 from __future__ import annotations
@@ -108,7 +107,8 @@ class Reconciler:
                     return _unknown(
                         entry,
                         f"it may be task {' or '.join(tasks)}",
-                        hint="say which by `batchembed reconcile MANIFEST --adopt VIDEO=TASK`",
+                        hint="say which by `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if it "
+                        "is none, --forget VIDEO",
                     )
                 case Unseen(hidden=hidden):
                     proofs += listing.complete and not hidden and age_s >= self.settle_s

@@ -551,6 +551,20 @@ def test_a_file_of_something_else_is_not_replaced(
     assert "move it away and run without --locked" in capsys.readouterr().err
 
 
+def test_a_lock_file_of_a_newer_version_is_not_replaced(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert world.run() == 0
+    newer = world.lock.read_bytes().replace(b'"format": 1', b'"format": 99')
+    world.lock.write_bytes(newer)
+    capsys.readouterr()
+
+    assert world.run() == 0
+
+    assert "is of a newer version of batchembed: upgrade" in capsys.readouterr().out
+    assert world.lock.read_bytes() == newer
+
+
 def test_a_lock_file_after_a_merge_is_written_anew(world: World) -> None:
     assert world.run() == 0
     before = world.lock.read_bytes()

@@ -13,6 +13,7 @@ import pytest
 
 from batchembed.cli.main import main
 from batchembed.cli.verify import progress_on
+from batchembed.dataset.storage import META
 from batchembed.errors import InputMissingError
 from tests.support.s3 import Bucket
 from tests.support.tampering import (
@@ -22,8 +23,6 @@ from tests.support.tampering import (
 )
 from tests.support.users import as_no_root, open_folder
 from tests.unit.cli.test_documents import agree, examples
-
-META = "_batchembed"
 
 
 @pytest.fixture

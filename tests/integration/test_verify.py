@@ -18,6 +18,7 @@ from batchembed.core.verification import Checked
 from batchembed.dataset.folder import Folder
 from batchembed.dataset.record import record_key
 from batchembed.dataset.row_group import ROW_GROUP_ROWS
+from batchembed.dataset.storage import META
 from batchembed.dataset.verification.records import check_dataset_file
 from batchembed.dataset.verification.verify import verify
 from batchembed.errors import DatasetError
@@ -36,8 +37,6 @@ from tests.support.tampering import (
     verified,
     write_record,
 )
-
-META = "_batchembed"
 
 
 @pytest.fixture

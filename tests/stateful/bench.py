@@ -147,6 +147,43 @@ def launch(
         calls.ledger.close()
 
 
+def setting_in(
+    world: World,
+    stop: Stop,
+    manifest: Manifest,
+    profile: Profile,
+    dataset: Dataset,
+    home: Home,
+    **more: Any,
+) -> Setting:
+    """A run's setting in a world."""
+    return Setting(
+        run_id="run",
+        manifest=manifest,
+        profile=profile,
+        dataset=dataset,
+        home=home,
+        open_service=unopened,
+        listener=Silent(),
+        clock=world.clock,
+        monotonic=world.monotonic,
+        stop=stop,
+        **more,
+    )
+
+
+async def take_from_the_record(setting: Setting, calls: FileCalls) -> None:
+    """Let the ledger know again what it lacks, as a run does when it opens it."""
+    await recall(
+        calls,
+        setting.dataset,
+        calls.ledger.entries(),
+        calls.ledger.beginning(),
+        now=setting.clock(),
+        write=Writing(NO_THREADS),
+    )
+
+
 async def carry_out(
     setting: Setting,
     calls: FileCalls,
@@ -246,30 +283,13 @@ class Bench:
         )
 
     async def _run(self, calls: FileCalls, stop: Stop, retry: str | None) -> RunReport:
-        ledger, world = calls.ledger, self.world
+        world = self.world
         dataset = cast("Dataset", self.dataset)
-        await recall(
-            calls,
-            dataset,
-            ledger.entries(),
-            ledger.beginning(),
-            now=world.clock(),
-            write=Writing(NO_THREADS),
+        setting = setting_in(
+            world, stop, self.manifest(), _PROFILE, dataset, self.home, retry=retry
         )
+        await take_from_the_record(setting, calls)
         self.dataset.is_new = False
-        setting = Setting(
-            run_id="run",
-            manifest=self.manifest(),
-            profile=_PROFILE,
-            dataset=dataset,
-            home=self.home,
-            open_service=unopened,
-            listener=Silent(),
-            clock=world.clock,
-            monotonic=world.monotonic,
-            stop=stop,
-            retry=retry,
-        )
         return await carry_out(
             setting,
             calls,

@@ -36,15 +36,18 @@ from batchembed.dataset.read import open_dataset
 from batchembed.dataset.schema import dataset_schema
 from batchembed.dataset.staging import write_staged
 from batchembed.media.identity import identify
-from batchembed.runner.listen import Silent
-from batchembed.runner.recall import recall
-from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import Stop
-from batchembed.runner.writing import Writing
 from batchembed.store.home import Home
 from batchembed.store.ledger import KnownFile
 from batchembed.store.sqlite_ledger import SqliteLedger
-from tests.stateful.bench import NO_THREADS, SETTLE_S, Event, carry_out, launch, unopened
+from tests.stateful.bench import (
+    SETTLE_S,
+    Event,
+    carry_out,
+    launch,
+    setting_in,
+    take_from_the_record,
+)
 from tests.stateful.drafts import CLIP_SEC, PROFILE, Draft, Film, Row, Wanted, Work, work_on
 from tests.stateful.service import ModelClient, ModelService
 from tests.stateful.world import FileCalls, World
@@ -162,30 +165,11 @@ class Builder:
         stop: Stop,
         limit: int | None,
     ) -> RunReport:
-        ledger, world = calls.ledger, self.world
+        world = self.world
         dataset = self._open(files)
         dataset.finish_interrupted(self.home.staging)
-        await recall(
-            calls,
-            dataset,
-            ledger.entries(),
-            ledger.beginning(),
-            now=world.clock(),
-            write=Writing(NO_THREADS),
-        )
-        setting = Setting(
-            run_id="run",
-            manifest=manifest,
-            profile=PROFILE,
-            dataset=dataset,
-            home=self.home,
-            open_service=unopened,
-            listener=Silent(),
-            clock=world.clock,
-            monotonic=world.monotonic,
-            stop=stop,
-            limit=limit,
-        )
+        setting = setting_in(world, stop, manifest, PROFILE, dataset, self.home, limit=limit)
+        await take_from_the_record(setting, calls)
         connect: Callable[..., AsyncTasksClient] = functools.partial(FilmClient, self.service)
         return await carry_out(setting, calls, connect, known=self._known(), idempotent=False)
 
