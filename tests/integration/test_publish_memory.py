@@ -87,7 +87,7 @@ def test_staging_and_publishing_never_import_pandas(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_publish_takes_the_memory_of_a_row_group_and_of_its_writing(tmp_path: Path) -> None:
-    """Two partitions of over a row group each: together they are five times a row group."""
-    told = published(tmp_path, dimension=_DIMENSION, videos=100, rows=200)
-    assert told["rows"] == 40_000
-    assert told["grown"] < 4 * ROW_GROUP_ROWS * _DIMENSION * 4
+    """Two partitions of five row groups each: under four are taken, and ten would be the data."""
+    told = published(tmp_path, dimension=_DIMENSION, videos=200, rows=200)
+    assert told["rows"] == 80_000
+    assert told["grown"] < 5 * ROW_GROUP_ROWS * _DIMENSION * 4
