@@ -79,6 +79,9 @@ class Folder:
     def hold(self, lock: Lock) -> AbstractContextManager[None]:
         return lock(self.root / META / "lock")
 
+    def confirm_held(self) -> None:
+        """A lock dies with its holder, and not before."""
+
     def is_held(self) -> bool | None:
         """Whether another process has the lock's file locked."""
         try:

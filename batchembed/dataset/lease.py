@@ -95,6 +95,7 @@ class Lease:
         )
         self._version: UpdateVersion = {}
         self._sure_until = 0.0
+        self._kept_until = 0.0
         self._lost = False
         self._turn = threading.Lock()
         self._ended = threading.Event()
@@ -148,6 +149,16 @@ class Lease:
                     "it has ended"
                 )
 
+    def confirm(self) -> None:
+        """See that nobody can have taken it over; the store is asked only once its time has passed.
+
+        Raises:
+            LeaseLostError: another run has taken it over.
+            StoreError: it can't be known.
+        """
+        if self._lost or self._elapsed() >= self._kept_until:
+            self.require()
+
     def _keep(self) -> None:
         while not self._lost and not self._ended.wait(self._terms.ttl_s / 3):
             with self._turn, contextlib.suppress(StoreError):  # the next time may go better
@@ -174,7 +185,7 @@ class Lease:
                     self._version = found.version
                     return True
             return False
-        self._sure_until = began + _SURE_S
+        self._sure_until, self._kept_until = began + _SURE_S, began + self._terms.ttl_s
         return True
 
     def _require_free(self, found: State) -> None:

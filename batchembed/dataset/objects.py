@@ -129,6 +129,10 @@ class Objects:
             finally:
                 self._lease = None
 
+    def confirm_held(self) -> None:
+        if self._lease is not None:
+            self._lease.confirm()
+
     def is_held(self) -> bool:
         try:
             return is_in_force(self._calls.state(LEASE), datetime.now(UTC))

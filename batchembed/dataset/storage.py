@@ -96,6 +96,16 @@ class Storage(Protocol):
             StorageError: it can't be known.
         """
 
+    def confirm_held(self) -> None:
+        """See, within `hold`, that whoever holds it still does: before a task is paid for.
+
+        It asks nobody where there is no doubt, and may be called often.
+
+        Raises:
+            LeaseLostError: a store's dataset was taken over by another run.
+            StoreError: it can't be known.
+        """
+
     def is_held(self) -> bool | None:
         """Whether somebody is the one writer at this moment; None: it can't be known.
 

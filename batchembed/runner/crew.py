@@ -106,6 +106,7 @@ async def assemble(
         clock=setting.clock,
         server_now=observer.server_now,
         stop=setting.stop,
+        confirm_held=setting.dataset.storage.confirm_held,
         limit=setting.limit,
         created=created,
         charges=open_charges,

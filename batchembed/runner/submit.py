@@ -31,6 +31,7 @@ from batchembed.errors import (
     BatchembedError,
     RateLimitError,
     ServiceError,
+    StorageError,
     StoreError,
     SubmissionUnknown,
     UsageLimitError,
@@ -89,6 +90,7 @@ class Submitter:
     clock: Callable[[], float]
     server_now: Callable[[], float | None]  #: the service's clock, once it has told
     stop: asyncio.Event
+    confirm_held: Callable[[], None]  #: raises where the dataset is another run's by now
     limit: int | None  #: creates in this run
     created: Callable[[Entry], None]  #: told of each task
     charges: dict[JobKey, Charge]  #: in doubt, or of videos of unknown length: they may change yet
@@ -129,6 +131,7 @@ class Submitter:
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
+        await self._require_held(charge)
         if identity is not None:
             hindrance = await self._hindrance(job, identity, charge)
             if hindrance is not None:
@@ -170,6 +173,14 @@ class Submitter:
             )
         )
         return None
+
+    async def _require_held(self, charge: Charge) -> None:
+        """Whoever took the dataset over pays for its videos, too."""
+        try:
+            await asyncio.to_thread(self.confirm_held)
+        except StorageError:
+            self._withdraw(charge)
+            raise
 
     async def _hindrance(self, job: Job, identity: Identity, charge: Charge) -> Reason | None:
         """Why the file or object that was read can't be sent now, if so; then nothing is charged."""

@@ -194,6 +194,7 @@ def test_it_is_held_by_one_at_a_time_and_then_by_the_next(place: Place, scratch:
     for _ in range(2):
         storage = place.storage()
         with storage.hold(run_lock):
+            storage.confirm_held()
             storage.create(f"{COMMITS}/x", b"x")
             storage.remove(f"{COMMITS}/x")
             with (

@@ -337,6 +337,19 @@ def test_a_publish_whose_lease_is_lost_makes_no_record(s3: Bucket, staging: Path
     assert not [key for key in place.listing() if "/commits/" in key]
 
 
+def confirm_until_it_fails(storage: Objects) -> None:
+    while True:
+        storage.confirm_held()
+
+
+def test_a_lease_that_is_lost_is_known_before_the_next_task_is_paid_for(s3: Bucket) -> None:
+    storage = objects(s3, ttl_s=1)
+    with storage.hold(run_lock):
+        let_go(BucketPlace(s3))
+        with pytest.raises(LeaseLostError, match="taken over by another run"):
+            confirm_until_it_fails(storage)
+
+
 # -- what is left over
 
 

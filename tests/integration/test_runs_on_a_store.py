@@ -12,8 +12,9 @@ import pytest
 
 from batchembed.cli.main import main
 from batchembed.core.states import State
+from batchembed.dataset.folder import Folder
 from batchembed.dataset.read import open_dataset
-from batchembed.errors import StoreAccessError, StoreAwayError, StoreError
+from batchembed.errors import LeaseLostError, StoreAccessError, StoreAwayError, StoreError
 from batchembed.runner.listen import Event, Moved, Started
 from batchembed.store.lock import run_lock
 from tests.support.engines import InstantPool
@@ -116,6 +117,35 @@ def test_a_store_that_stops_in_the_middle_costs_nothing_twice(
     assert embedded(bench) == []
     bench.run()
     assert parts_at(place) == bench.parts()
+
+
+class _Taken(Folder):
+    """A dataset that another run takes over once so many tasks are created."""
+
+    def __init__(self, root: Path, *, after: int) -> None:
+        super().__init__(root)
+        self.left = after
+
+    def confirm_held(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise LeaseLostError(f"{self.root} was taken over")
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_who_lost_the_dataset_creates_no_more_tasks_and_the_next_run_goes_on(
+    bench: Bench, after: int
+) -> None:
+    mine = bench.storage_at
+    bench.storage_at = lambda path, _: _Taken(Path(path), after=after)
+    report = bench.run()
+    assert (report.exit_code, report.submitted) == (75, after)
+    assert report.halted is not None
+    assert "was taken over" in report.halted
+    assert len(embedded(bench)) == after
+    bench.storage_at = mine
+    assert bench.run().exit_code == 0
+    assert len(embedded(bench)) == 3 - after
 
 
 def test_a_key_that_expires_at_any_request_leaves_the_last_record_whole(

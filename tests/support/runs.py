@@ -14,11 +14,12 @@ import pyarrow as pa
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.observe import Observer
 from batchembed.api.retry import Sleep
-from batchembed.core.model import VideoId
+from batchembed.core.model import StoreOptions, VideoId
 from batchembed.core.run_report import RunReport
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.dataset.read import open_dataset
+from batchembed.dataset.storage import Storage
 from batchembed.engine.service import Workers
 from batchembed.manifest.resolve import read_manifest
 from batchembed.media.limits import profile
@@ -67,6 +68,7 @@ class Bench:
     wrap: Callable[[AsyncTasksClient], AsyncTasksClient] = lambda client: client
     now: float = 1_000_000.0  #: when a run begins
     sleep: Sleep = asyncio.sleep
+    storage_at: Callable[[str, StoreOptions], Storage] = storage_at
 
     @property
     def manifest(self) -> Path:
@@ -101,7 +103,7 @@ class Bench:
             model_name=manifest.model_name, dimension=limits.dimension, engine={}
         )
         dataset = Dataset.open_or_create(
-            storage_at(manifest.output.path, manifest.stores),
+            self.storage_at(manifest.output.path, manifest.stores),
             identity=identity,
             new_id=lambda: "d" * 32,
         )

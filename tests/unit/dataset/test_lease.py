@@ -131,6 +131,28 @@ def test_who_lost_it_neither_takes_it_back_nor_releases_it(
     assert json.loads(store.held.content)["released"]
 
 
+def test_within_its_time_nobody_is_asked_whether_it_is_held(store: MemoryCalls) -> None:
+    """And after it, who stood still learns that another has it."""
+    clock = [0.0]
+    with Lease(store, "s3://b/out", ttl_s=TTL_S, elapsed=lambda: clock[0]) as slow:
+        clock[0] = TTL_S - 1
+        slow.confirm()
+        assert store.writes == 1
+        clock[0] = TTL_S
+        slow.confirm()
+        assert store.writes == 2
+        clock[0] = 2 * TTL_S - 1
+        store.away = True
+        slow.confirm()
+        clock[0] = 2 * TTL_S
+        with pytest.raises(StoreAwayError):
+            slow.confirm()
+        store.away = False
+        store.pass_s(TTL_S + 1)
+        with Lease(store, "s3://b/out", ttl_s=TTL_S), pytest.raises(LeaseLostError):
+            slow.confirm()
+
+
 def test_every_write_of_it_is_another(store: MemoryCalls, lease: Callable[[], Lease]) -> None:
     """Else a version, which a store makes of the bytes, would name two of its states."""
     seen = set()
