@@ -112,7 +112,8 @@ class Plan:
     """What the next record is to hold."""
 
     groups: tuple[tuple[str, tuple[RowSpec, ...]], ...]  #: (fingerprint, videos)
-    videos: tuple[RowSpec, ...]  #: all, also those without rows to publish
+    listed: tuple[RowSpec, ...]  #: all of the manifest, also those without rows to publish
+    kept: tuple[RowSpec, ...]  #: that it no longer names
     schema: DatasetSchema
     staging: StagedFiles
     side_files: Mapping[str, tuple[str, bytes]]  #: (sha256, content), by name
@@ -215,7 +216,7 @@ class Committer:
     def _keep_unshown(self, plan: Plan, current: Current, shown: Index, source: RowSource) -> None:
         """Stage again what the new record would no longer show of jobs that it names, or that are awaited."""
         awaited = (spec for spec in current.specs if plan.awaited(spec.job_key))
-        for spec in (*plan.videos, *awaited):
+        for spec in (*plan.listed, *plan.kept, *awaited):
             if not shown.get(rows_of(spec), {}).keys() >= spec.staged_options:
                 source.stage_again(spec)
 

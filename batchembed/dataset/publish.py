@@ -219,7 +219,8 @@ class Dataset:
                 record = self._commit(
                     Plan(
                         groups=tuple(zip(prints, groups, strict=True)),
-                        videos=(*listed, *kept),
+                        listed=tuple(listed),
+                        kept=tuple(kept),
                         schema=schema,
                         staging=staged,
                         side_files=sides,
@@ -261,7 +262,8 @@ class Dataset:
         try:
             known, committed = committer.commit(plan, current)
         except RowsMissingError as error:
-            raise RowsMissingError(error.job_keys, missing) from error
+            kept = {spec.video_id for spec in plan.kept}
+            raise RowsMissingError(error.specs, missing_parts=missing, kept=kept) from error
         finally:
             # Not before: who asks meanwhile, in another thread, must not read what is then the past.
             self._known = known

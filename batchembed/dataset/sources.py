@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 import pyarrow as pa
@@ -29,21 +29,44 @@ Index = dict[Rows, dict[str, tuple[int, VideoId]]]
 
 
 class RowsMissingError(DatasetError):
-    """Rows to publish are neither staged nor in the dataset: they must be fetched again."""
+    """Rows to publish are neither staged nor in the dataset."""
 
-    def __init__(self, job_keys: Iterable[JobKey], missing_parts: Sequence[str] = ()) -> None:
-        self.job_keys = tuple(job_keys)
-        why, what = "", "run again to fetch them"
+    def __init__(
+        self,
+        specs: Sequence[RowSpec],
+        *,
+        missing_parts: Sequence[str] = (),
+        kept: Collection[VideoId] = (),
+    ) -> None:
+        """Say of which videos, and every way out.
+
+        Args:
+            specs: of the videos.
+            missing_parts: of the dataset.
+            kept: videos that the manifest no longer names.
+        """
+        self.specs = tuple(specs)
+        self.job_keys = tuple(dict.fromkeys(spec.job_key for spec in specs))
+        what, ways = f"the rows of {_few(specs)} are neither staged nor in the dataset", []
         if missing_parts:
-            why = (
-                f"; {len(missing_parts)} parts are missing or cut short, "
-                f"the first is {missing_parts[0]}"
+            parts = "1 part is" if len(missing_parts) == 1 else f"{len(missing_parts):,} parts are"
+            what += f"; {parts} missing or cut short, the first is {missing_parts[0]}"
+            ways.append("restore the parts from a backup")
+        gone = [spec for spec in specs if spec.video_id in kept]
+        if len(gone) < len(specs):
+            ways.append("run again to fetch them")
+        if gone:
+            ways.append(
+                f"name {_few(gone)} in the manifest again, which no longer does, or give up what "
+                "it does not name, by `on_removed: drop`"
             )
-            what += ", or restore the parts from a backup"
-        super().__init__(
-            f"the rows of {len(self.job_keys)} jobs are neither staged nor in the dataset, "
-            f"the first is {self.job_keys[0]}{why}: {what}"
-        )
+        super().__init__(f"{what}: {'; or '.join(ways)}")
+
+
+def _few(specs: Sequence[RowSpec]) -> str:
+    videos = [*dict.fromkeys(spec.video_id for spec in specs)]
+    more = f" and {len(videos) - 3:,} more" if len(videos) > 3 else ""
+    return f"video{'s' if len(videos) > 1 else ''} {', '.join(videos[:3])}{more}"
 
 
 def rows_of(spec: RowSpec) -> Rows:
@@ -94,12 +117,12 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         Raises:
             RowsMissingError: some can't; it names all of them.
         """
-        missing = {
-            spec.job_key: None
+        missing = [
+            spec
             for spec in specs
             if staged_name(spec.job_key) not in self._staged
             and not self._index.get(rows_of(spec), {}).keys() >= set(spec.published)
-        }
+        ]
         if missing:
             raise RowsMissingError(missing)
 
@@ -175,7 +198,7 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
     def _published_kinds(self, spec: RowSpec, options: Sequence[str]) -> tuple[Kind, ...]:
         where = self._index.get(rows_of(spec), {})
         if not where.keys() >= set(options):
-            raise RowsMissingError([spec.job_key])
+            raise RowsMissingError([spec])
         return tuple(
             sorted(
                 kind
@@ -192,7 +215,7 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
             for part in self._parts_of(where[0]):
                 if kind in part.kinds(where[1]):
                     return part.rows(where[1], kind)
-        raise RowsMissingError([spec.job_key])
+        raise RowsMissingError([spec])
 
     def _parts_of(self, number: int) -> Sequence[PartReader]:
         if self._open_group != number:

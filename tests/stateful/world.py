@@ -168,6 +168,9 @@ class MemoryStorage:
         assert self.dataset.record is not None
         return self.dataset.record.contents[key.removeprefix("_batchembed/")]
 
+    def confirm_held(self) -> None:
+        """Nobody else is here."""
+
 
 @dataclass(kw_only=True)
 class MemoryDataset:
@@ -223,9 +226,7 @@ class MemoryDataset:
         self.world.moment()
         specs = (*listed, *kept)
         vectors = dict(self._found(specs, staging))
-        missing = [
-            each.job_key for each in specs if (each.job_key, each.rows_sha256) not in vectors
-        ]
+        missing = [each for each in specs if (each.job_key, each.rows_sha256) not in vectors]
         if missing:
             raise RowsMissingError(missing)
         before = self.record
