@@ -8,6 +8,9 @@ from pathlib import Path
 from batchembed.errors import StorageError
 from batchembed.store.filesystem import require_local
 
+#: Of so many runs the reports are kept: one has a line for every video of the manifest.
+KEPT_REPORTS = 100
+
 _README = """\
 This folder belongs to batchembed. It is not a cache.
 
@@ -46,7 +49,7 @@ class Home:
         return self.path / "runs"
 
     def sweep(self) -> None:
-        """Remove reports that a run began to write and did not end. Its holder has the lock.
+        """Remove old reports, and those that a run did not write to their end. For who has the lock.
 
         Raises:
             StorageError: one can't be removed.
@@ -54,6 +57,8 @@ class Home:
         try:
             for left in self.runs.glob(".*.tmp"):
                 left.unlink(missing_ok=True)
+            for old in sorted(self.runs.glob("*.json"))[:-KEPT_REPORTS]:
+                old.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{error.filename} can't be removed: {error.strerror}") from error
 
