@@ -75,7 +75,8 @@ def test_a_parked_build_has_the_parts_of_a_fresh_one(
     patience = "quota: {max_inline_wait_s: 0.1}\n"
     with emulated(tmp_path / "service", rules=limits) as emulator:
         scene = set_scene(tmp_path / "scene", launcher, emulator, sixty, more=patience)
-        assert scene.until_done(most=30).code == 0
+        # It comes back at once each time, also before it was told to.
+        assert scene.until_done(most=300).code == 0
         assert [run.code for run in scene.runs].count(75) >= 2
     assert _differences(fresh, scene.output) == ""
 
