@@ -31,6 +31,7 @@ from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.queries import migrations, queries
 
 APPLICATION_ID = 0x62_62_6C_31  # "bbl1"
+_WORD = 2**64
 
 
 class SqliteLedger:
@@ -255,11 +256,11 @@ class SqliteLedger:
             queries()["remember_file"],
             {
                 "path": identity.path,
-                "dev": identity.dev,
-                "inode": identity.inode,
+                "dev": _signed(identity.dev),
+                "inode": _signed(identity.inode),
                 "size_bytes": identity.size_bytes,
-                "mtime_ns": identity.mtime_ns,
-                "ctime_ns": identity.ctime_ns,
+                "mtime_ns": _signed(identity.mtime_ns),
+                "ctime_ns": _signed(identity.ctime_ns),
                 "sha256": known.sha256,
                 "facts": facts,
             },
@@ -354,13 +355,18 @@ def _kind(facts: Facts | Reason) -> str:
     return "reason" if isinstance(facts, Reason) else "facts"
 
 
+def _signed(number: int) -> int:
+    """As SQLite keeps it: some file systems number their files beyond 2^63, or date them so."""
+    return (number + _WORD // 2) % _WORD - _WORD // 2
+
+
 def _known_file(row: tuple[Any, ...]) -> KnownFile:
     path, dev, inode, size_bytes, mtime_ns, ctime_ns, sha256, told = row
     return KnownFile(
         identity=FileIdentity(
             path=path,
-            dev=dev,
-            inode=inode,
+            dev=dev % _WORD,
+            inode=inode % _WORD,
             size_bytes=size_bytes,
             mtime_ns=mtime_ns,
             ctime_ns=ctime_ns,

@@ -158,6 +158,18 @@ def test_what_a_file_told_is_kept(ledger: Ledger, sha256: str | None) -> None:
         assert ledger.files() == {"/v/é.mp4": known}
 
 
+@pytest.mark.parametrize("inode", [2**63 - 1, 2**63, 2**64 - 1])
+def test_a_file_may_have_any_number_its_file_system_gives(ledger: Ledger, inode: int) -> None:
+    known = KnownFile(
+        identity=FileIdentity(
+            path="/v/a", dev=inode, inode=inode, size_bytes=3, mtime_ns=-4, ctime_ns=5
+        ),
+        facts=Reason(code="video_file_broken", message="m"),
+    )
+    ledger.remember(known)
+    assert ledger.files() == {"/v/a": known}
+
+
 def test_an_object_is_remembered_beside_files_under_its_last_identity(ledger: Ledger) -> None:
     gone = Reason(code="video_file_broken", message="m")
     file = KnownFile(

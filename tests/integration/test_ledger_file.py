@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from batchembed.core.model import JobKey, TaskId
+from batchembed.core.model import FileIdentity, JobKey, TaskId
+from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
-from batchembed.store.ledger import Ledger
+from batchembed.store.ledger import KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
 from batchembed.store.sqlite_ledger import SqliteLedger
@@ -29,6 +30,16 @@ def test_an_acknowledged_move_is_in_the_file_for_another_connection(tmp_path: Pa
             return seen
 
     assert set(asyncio.run(work())) == {"k"}
+
+
+def test_a_file_of_a_time_beyond_what_is_kept_is_another_the_next_time(tmp_path: Path) -> None:
+    """It is read again, and nothing worse."""
+    ledger = SqliteLedger(tmp_path / "ledger.sqlite")
+    identity = FileIdentity(path="/v/a", dev=1, inode=2, size_bytes=3, mtime_ns=2**63, ctime_ns=5)
+    ledger.remember(KnownFile(identity=identity, facts=Reason(code="x", message="m")))
+    (found,) = ledger.files().values()
+    assert found.identity != identity
+    ledger.close()
 
 
 def test_many_callers_share_transactions_and_each_gets_its_own_answer(tmp_path: Path) -> None:
