@@ -17,7 +17,7 @@ def run_lock(path: Path) -> Iterator[None]:
 
     Raises:
         LockedError: another process holds it.
-        StorageError: the file can't be made.
+        StorageError: the file can't be made, or its file system knows no locks.
     """
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -31,6 +31,11 @@ def run_lock(path: Path) -> Iterator[None]:
             by = f" by process {holder}" if holder.isdigit() else ""
             raise LockedError(
                 f"another run holds this output{by} ({path}): wait for it, and run again"
+            ) from error
+        except OSError as error:
+            raise StorageError(
+                f"{path} can't be locked: {error.strerror}; its file system must have locks that "
+                "die with their holder: take another folder, on a local disk"
             ) from error
         try:
             os.ftruncate(descriptor, 0)

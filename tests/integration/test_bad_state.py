@@ -5,6 +5,9 @@ Nothing that is committed is lost or paid for again, and nobody sees a traceback
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import os
 import random
 import shutil
 import sqlite3
@@ -410,6 +413,28 @@ def test_a_run_beside_another_sends_nothing_and_says_who_is_at_work(
         assert code == ExitCode.OK
 
     assert ledger(bench).read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["run.lock", "lock"])
+def test_a_file_system_without_locks_is_told(
+    bench: Bench,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    """As Lustre is, or NFS without its lock daemon."""
+    flock = fcntl.flock
+
+    def refusing(descriptor: int, operation: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == where:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", refusing)
+    code, printed = said(bench, ["run"], capsys)
+    assert code == ExitCode.IO
+    assert f"/{where} can't be locked: No locks available" in printed
+    assert "Traceback" not in printed
 
 
 def test_a_lock_that_cannot_be_made_is_told(
