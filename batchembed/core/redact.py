@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from batchembed.core.model import public_url
 
 _URL = re.compile(r"https?://[^\s\"'<>\\)\]}]+", re.IGNORECASE)
+
+#: As JSON writes it; the last one may be cut off.
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*(?:"|\Z)', re.DOTALL)
 
 
 def redacted(words: str, *secrets: str) -> str:
@@ -14,6 +18,22 @@ def redacted(words: str, *secrets: str) -> str:
     for secret in secrets:
         words = words.replace(secret, "(key)")
     return _URL.sub(_public, words)
+
+
+def redacted_body(body: bytes | bytearray) -> bytes:
+    """An answer without what signs a URL, also where it is no JSON; else byte for byte."""
+    text = _STRING.sub(_redacted_string, body).decode("utf-8", "surrogateescape")
+    return redacted(text).encode("utf-8", "surrogateescape")
+
+
+def _redacted_string(found: re.Match[bytes]) -> bytes:
+    """JSON may escape any character of a URL."""
+    try:
+        words = json.loads(found[0])
+    except ValueError:
+        return b'"(cut)"' if b"\\" in found[0] else found[0]
+    public = redacted(words)
+    return found[0] if public == words else json.dumps(public, ensure_ascii=False).encode()
 
 
 def _public(found: re.Match[str]) -> str:

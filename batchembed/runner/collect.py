@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from batchembed.api import wire
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.core.model import JobKey, Profile, TaskId
 from batchembed.core.problems import Reason
+from batchembed.core.redact import redacted_body
 from batchembed.core.segments import Span
 from batchembed.core.states import Entry, Intent, Staged, State
 from batchembed.dataset.rows import CheckedRows
@@ -103,10 +105,14 @@ class Collector:
         checked = await self._checked(entry, task_id, intent)
         if checked is None:
             return None
-        staged = await self.write(
-            functools.partial(write_staged, checked, self.staging, entry.job_key)
-        )
+        staged = await self.write(functools.partial(self._stage, checked, entry))
         return _Stored(staged=staged, warnings=checked.warnings, end_sec=checked.end_sec)
+
+    def _stage(self, checked: CheckedRows, entry: Entry) -> Staged:
+        staged = write_staged(checked, self.staging, entry.job_key)
+        with contextlib.suppress(OSError):  # of an earlier task; it harms nobody
+            self._broken(entry).unlink()
+        return staged
 
     async def _checked(self, entry: Entry, task_id: TaskId, intent: Intent) -> CheckedRows | None:
         """The rows; None where the answer stays broken, and the job has failed."""
@@ -132,11 +138,15 @@ class Collector:
             _require_whole(checked)
         return checked
 
+    def _broken(self, entry: Entry) -> Path:
+        """Where an answer is kept that broke a check: it was paid for."""
+        return self.staging / f"{entry.job_key}.answer.json"
+
     async def _fail(self, entry: Entry, reason: Reason, body: bytearray) -> None:
-        kept = self.staging / f"{entry.job_key}.answer.json"
+        kept = self._broken(entry)
         try:
-            await self.write(functools.partial(kept.write_bytes, body))
+            await self.write(lambda: kept.write_bytes(redacted_body(body)))
         except OSError as failure:
             raise StorageError(f"{kept} can't be written: {failure.strerror}") from failure
-        reason = replace(reason, hint=f"the answer is kept as it came in {kept}")
+        reason = replace(reason, hint=f"the answer is kept, without what signs a URL, in {kept}")
         await self.book.move(replace(entry, state=State.FAILED, reason=reason), old=State.READY)

@@ -544,6 +544,18 @@ def test_an_answer_that_breaks_a_check_fails_its_video_and_is_kept(
     (kept,) = bench.folder.glob(".batchembed/*/staging/*.answer.json")
     assert kept.read_bytes() == body
     assert str(kept) in (report.videos[0].reasons[0].hint or "")
+    bench.wrap = lambda client: client
+    assert bench.run(retry="failed").exit_code is ExitCode.OK
+    assert not kept.exists()
+
+
+def test_a_kept_answer_is_cut_of_what_signs_a_url(bench: Bench) -> None:
+    bench.write(entries("a"))
+    body = b'{"video_embedding": {"metadata": {"input_url": "https://e.com/a?X-Amz-Signature=S"}}}'
+    bench.wrap = lambda client: LosingClient(client, body=body)
+    bench.run()
+    (kept,) = bench.folder.glob(".batchembed/*/staging/*.answer.json")
+    assert kept.read_bytes() == body.replace(b"?X-Amz-Signature=S", b"")
 
 
 def test_a_task_that_does_not_end_is_left_to_the_next_run(bench: Bench) -> None:
