@@ -74,7 +74,7 @@ def require_allowed(old: State, new: State) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Staged:
-    """A staged file: its name in the staging folder, its rows by option, and the sha256 of its bytes."""
+    """A staged file: its name in the staging folder, its rows by option, and the sha256 of these."""
 
     file: str
     rows: tuple[tuple[str, int], ...]  #: (embedding_option, rows), in order of option

@@ -88,5 +88,7 @@ def vectors_of(column: pa.ChunkedArray[Any]) -> Iterator[NDArray[np.float32]]:
 
 def _flat(values: Any, first: int, count: int) -> NDArray[Any]:  # noqa: ANN401  as above
     kind = np.dtype(_NUMBERS[values.type])
+    if not count:  # there may be no buffer at all
+        return np.empty(0, kind)
     place = (values.offset + first) * kind.itemsize
     return np.frombuffer(values.buffers()[1], kind, count, place)

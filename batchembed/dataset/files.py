@@ -84,8 +84,3 @@ def sha256_of(path: Path) -> str:
     """sha256, in hex, of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def is_right(path: Path, sha256: str) -> bool:
-    """Whether the file is there and has these bytes."""
-    return path.is_file() and sha256_of(path) == sha256

@@ -19,7 +19,6 @@ from batchembed.core.groups import layout
 from batchembed.core.model import JobKey, VideoId
 from batchembed.core.states import Staged
 from batchembed.dataset.commit import Committer, Current, Plan, fingerprints, read_current
-from batchembed.dataset.files import is_right
 from batchembed.dataset.identity import (
     DatasetFile,
     DatasetIdentity,
@@ -153,7 +152,9 @@ class Dataset:
             if rows and (options is None or option in options)
         }
         published = self._current().index.get((job_key, staged.sha256), {})
-        return published.keys() >= wanted or is_right(staging / staged_name(job_key), staged.sha256)
+        return published.keys() >= wanted or StagedFiles(staging).is_right(
+            staged_name(job_key), staged.sha256
+        )
 
     def finish_interrupted(self, staging: Path) -> tuple[str, ...]:
         """End what a crash interrupted. Every command that writes calls it first.

@@ -37,7 +37,7 @@ class RowSpec:
     source: str  #: as shown: never with a signature
     source_sha256: str | None
     job_key: JobKey
-    rows_sha256: str  #: of the staged file
+    rows_sha256: str  #: of everything staged
     rows: tuple[tuple[str, int], ...]  #: (embedding_option, rows) of everything staged
     options: tuple[str, ...] | None  #: those to publish; None is all
     duration_sec: float | None

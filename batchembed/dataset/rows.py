@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -55,7 +57,7 @@ def rows_table(
     ends: NDArray[np.float64],
     vectors: NDArray[np.float32],
 ) -> pa.Table:
-    """The table of a staged file, in one chunk without null bitmaps: same rows, same bytes.
+    """The table of a staged file, in one chunk without null bitmaps.
 
     Args:
         options: one a row.
@@ -72,10 +74,19 @@ def rows_table(
         "end_offset_sec": numbers(ends, pa.float64()),
         "embedding": vector_array(vectors),
     }
-    schema = pa.schema(
-        [pa.field(name, each.type, nullable=False) for name, each in columns.items()]
-    )
-    return pa.table(list(columns.values()), schema=schema)
+    return pa.table(list(columns.values()), schema=rows_schema(vectors.shape[1]))
+
+
+def rows_schema(dimension: int) -> pa.Schema:
+    """The columns of a staged file."""
+    types: dict[str, pa.DataType] = {
+        "embedding_option": pa.string(),
+        "embedding_scope": pa.string(),
+        "start_offset_sec": pa.float64(),
+        "end_offset_sec": pa.float64(),
+        "embedding": embedding_type(dimension),
+    }
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
 def vector_array(vectors: NDArray[np.float32]) -> pa.Array[Any]:
@@ -97,8 +108,25 @@ def by_kind(table: pa.Table) -> Iterator[tuple[Kind, pa.Table]]:
         first += count
 
 
+def rows_sha256(table: pa.Table) -> str:
+    """sha256, in hex, of the rows of a staged file: whatever wrote it, and in whatever pieces.
+
+    Hashed are the dimension, and of each kind in turn its names, times and vectors, with the
+    lengths of all that has no fixed one: no other rows give the same bytes.
+    """
+    sha256 = hashlib.sha256(struct.pack("<Q", table.schema.field("embedding").type.list_size))
+    for kind, rows in by_kind(table):
+        option, scope = (name.encode() for name in kind)
+        sha256.update(struct.pack("<3Q", len(option), len(scope), len(rows)) + option + scope)
+        for column in ("start_offset_sec", "end_offset_sec"):
+            sha256.update(numbers_of(rows[column]).astype("<f8", copy=False).data)
+        for vectors in vectors_of(rows["embedding"]):
+            sha256.update(vectors.astype("<f4", copy=False).data)
+    return sha256.hexdigest()
+
+
 def as_staged(found: Iterable[tuple[Kind, pa.Table]]) -> pa.Table:
-    """The table of a staged file again, from the rows of each kind: the same bytes."""
+    """The table of a staged file again, from the rows of each kind."""
     kinds, tables = zip(*found, strict=True)
     of_rows = [kind for kind, table in zip(kinds, tables, strict=True) for _ in range(len(table))]
     rows = pa.concat_tables(

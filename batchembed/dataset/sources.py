@@ -54,11 +54,14 @@ class RowsMissingError(DatasetError):
             ways.append("restore the parts from a backup")
         gone = [spec for spec in specs if spec.video_id in kept]
         if len(gone) < len(specs):
-            ways.append("run again to fetch them")
+            ways.append(
+                "run again, to fetch what the service has, and with `--retry failed:lost` to embed "
+                "anew what it has not"
+            )
         if gone:
             ways.append(
-                f"name {_few(gone)} in the manifest again, which no longer does, or give up what "
-                "it does not name, by `on_removed: drop`"
+                f"let the manifest ask for {_few(gone)} again, with files that can be read; or give "
+                "up what it does not ask for, by `on_removed: drop`"
             )
         super().__init__(f"{what}: {'; or '.join(ways)}")
 
@@ -160,6 +163,7 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
         So rows that the next record no longer shows need no new task when they are wanted again.
 
         Raises:
+            DatasetError: they are not those that the record names, or a part is damaged.
             StorageError: they can't be written.
         """
         options = self._index.get(rows_of(spec), {}).keys()
@@ -174,11 +178,17 @@ class RowSource(contextlib.AbstractContextManager["RowSource"]):
             spec.job_key,
             files=self._storage.files,
         )
-        if staged.sha256 == spec.rows_sha256:
-            self._staged |= {staged.file}
-        else:
-            # Another version of Arrow wrote it: under its old name it would pass for damaged.
+        # Where a record of an earlier version names them, their bytes may be right.
+        if staged.sha256 != spec.rows_sha256 and not self._staging.is_right(
+            staged.file, spec.rows_sha256
+        ):
             self._storage.files.remove(self._staging.folder / staged.file)
+            raise DatasetError(
+                f"the rows of video {spec.video_id} in {self._storage.location} do not have the "
+                "sha256 that the record gives them: restore its parts from a backup, or publish "
+                "all of its options"
+            )
+        self._staged |= {staged.file}
 
     def _read_staged(self, spec: RowSpec) -> Mapping[Kind, pa.Table] | None:
         """The rows of a video's job; None where they are not staged.

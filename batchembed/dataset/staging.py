@@ -1,25 +1,24 @@
 """The staged file of a job: checked rows on disk, waiting to be published.
 
-It holds every row of the job, whatever options a video wants of it. Its bytes are a function of
-the rows alone, so that its sha256 names them.
+It holds every row of the job, whatever options a video wants of it. What names it is the sha256
+of its rows, not of its bytes: versions of Arrow write the same rows as different bytes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, cast
 
 import pyarrow as pa
 
 from batchembed.core.model import JobKey
 from batchembed.core.states import Staged
 from batchembed.dataset.checks import BrokenAnswerError, check_rows
-from batchembed.dataset.files import Files, sha256_of
-from batchembed.dataset.rows import CheckedRows
+from batchembed.dataset.files import Files
+from batchembed.dataset.rows import CheckedRows, rows_schema, rows_sha256
 from batchembed.errors import DatasetError, StorageError
 
 __all__ = [
@@ -31,9 +30,6 @@ __all__ = [
     "staged_name",
     "write_staged",
 ]
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer
 
 _BATCH_ROWS = 8_192
 
@@ -59,10 +55,11 @@ def write_staged(
     final = folder / staged_name(job_key)
     temporary = folder / f"{final.name}.tmp"
     try:
-        with files.create(temporary) as file:
-            hashed = _Hashed(file)
-            with pa.ipc.new_file(hashed, rows.table.schema) as writer:
-                writer.write_table(rows.table, max_chunksize=_BATCH_ROWS)
+        with (
+            files.create(temporary) as file,
+            pa.ipc.new_file(cast("Any", file), rows.table.schema) as writer,
+        ):
+            writer.write_table(rows.table, max_chunksize=_BATCH_ROWS)
         files.rename(temporary, final)
         files.sync_folder(folder)
     except OSError as error:
@@ -71,23 +68,7 @@ def write_staged(
         raise StorageError(
             f"{final} can't be written: {error}; what is committed stays, run again once it can"
         ) from error
-    return Staged(file=final.name, rows=rows.rows, sha256=hashed.sha256.hexdigest())
-
-
-class _Hashed(io.RawIOBase):
-    """Writes to a file, and hashes what it is given: a disk that loses some of it is found out."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self.sha256 = hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: ReadableBuffer) -> int:
-        self.sha256.update(data)
-        return self._file.write(data)
+    return Staged(file=final.name, rows=rows.rows, sha256=rows_sha256(rows.table))
 
 
 def read_staged(folder: Path, staged: Staged) -> pa.Table:
@@ -120,27 +101,31 @@ class StagedFiles:
         """
         path = self.folder / staged.file
         try:
-            content = self._content(path, staged.sha256)
-            # From memory: Arrow would read a file in threads of its own, which takes three times as long.
-            return pa.ipc.open_file(pa.py_buffer(content)).read_all()
+            return self._read(path, staged.sha256)
         except OSError as error:
             raise StagedDamagedError(
                 f"{path} can't be read: {error}; its rows are fetched again"
             ) from error
-        except pa.ArrowInvalid as error:
-            raise StagedDamagedError(f"{path} is no Arrow file: {error}") from error
 
     def is_right(self, name: str, sha256: str) -> bool:
-        """Whether a file has these bytes.
+        """Whether a file is there and has these rows.
 
         Raises:
             OSError: it can't be read.
         """
         path = self.folder / name
-        return self._right.get(name) == _seen(sha256, path.stat()) or sha256_of(path) == sha256
+        if not path.is_file():
+            return False
+        if self._right.get(name) == _seen(sha256, path.stat()):
+            return True
+        try:
+            self._read(path, sha256)
+        except StagedDamagedError:
+            return False
+        return True
 
     def remove(self, name: str, sha256: str, files: Files) -> bool:
-        """Remove a file if it has these bytes, and no other, as of a later retrieval; whether it did.
+        """Remove a file if it has these rows, and no other, as of a later retrieval; whether it did.
 
         Raises:
             OSError: it can't be read, or removed.
@@ -150,15 +135,47 @@ class StagedFiles:
         files.remove(self.folder / name)
         return True
 
-    def _content(self, path: Path, sha256: str) -> bytes:
+    def _read(self, path: Path, sha256: str) -> pa.Table:
         with path.open("rb", buffering=0) as file:
             seen = _seen(sha256, os.fstat(file.fileno()))
             content = file.readall()
+        table = _parsed(content, path)
         if self._right.get(path.name) != seen:
-            if hashlib.sha256(content).hexdigest() != sha256:
+            # An earlier version named it by its bytes.
+            if rows_sha256(table) != sha256 != hashlib.sha256(content).hexdigest():
                 raise StagedDamagedError(f"{path} is damaged: its rows are fetched again")
             self._right[path.name] = seen
-        return content
+        return table
+
+
+def _parsed(content: bytes, path: Path) -> pa.Table:
+    """The rows that bytes are, whatever bytes: every place of them may be looked at.
+
+    Raises:
+        StagedDamagedError: they are none.
+    """
+    try:
+        # From memory: Arrow would read a file in threads of its own, which takes three times as long.
+        table = pa.ipc.open_file(pa.py_buffer(content)).read_all()
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise StagedDamagedError(
+            f"{path} is no Arrow file: {error}; its rows are fetched again"
+        ) from error
+    if not _has_rows(table):
+        raise StagedDamagedError(f"{path} has no rows of segments: they are fetched again")
+    return table
+
+
+def _has_rows(table: pa.Table) -> bool:
+    """Whether a table has the columns of a staged file, and no nulls."""
+    vectors = table.schema.types[-1] if table.schema.types else pa.null()
+    if not isinstance(vectors, pa.FixedSizeListType) or vectors.list_size < 1:
+        return False
+    if not table.schema.equals(rows_schema(vectors.list_size)):
+        return False
+    values = [chunk.values for chunk in cast("list[Any]", table["embedding"].chunks)]
+    return not any(each.null_count for each in (*table.columns, *values))
 
 
 def _seen(sha256: str, found: os.stat_result) -> tuple[str, int, int, int, int]:

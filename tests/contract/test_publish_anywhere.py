@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from batchembed.core.groups import MIN_GROUP_ROWS
@@ -197,6 +201,72 @@ def test_narrowed_options_can_be_widened_without_a_task(place: Place, staging: P
     widened = publish(open_at(place, staging), staging, [wide])
     assert widened.freed == (wide.job_key,)
     assert parts_at(place) == before
+
+
+OTHER_IPC = {
+    "compressed": pa.ipc.IpcWriteOptions(compression="zstd"),
+    "older": pa.ipc.IpcWriteOptions(metadata_version=pa.ipc.MetadataVersion.V4),
+}
+
+
+@pytest.fixture(params=[*OTHER_IPC.values()], ids=[*OTHER_IPC])
+def other_arrow(request: pytest.FixtureRequest) -> Iterator[pytest.MonkeyPatch]:
+    """A version of Arrow that writes other bytes for the same rows. `undo` brings this one back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pa.ipc, "new_file", functools.partial(pa.ipc.new_file, options=request.param))
+        yield patch
+
+
+def test_options_narrowed_under_another_version_of_arrow_can_be_widened_without_a_task(
+    place: Place, staging: Path, other_arrow: pytest.MonkeyPatch
+) -> None:
+    wide = stage(staging, "a")
+    path = staging / f"{wide.job_key}.arrow"
+    by_other = path.read_bytes()
+    publish(open_at(place, staging), staging, [wide])
+    before = parts_at(place)
+    other_arrow.undo()
+    narrow = dataclasses.replace(wide, options=("audio",))
+    publish(open_at(place, staging), staging, [narrow])
+    assert path.read_bytes() != by_other
+    assert open_at(place, staging).has_rows(
+        wide.job_key, staged_of(wide), options=None, staging=staging
+    )
+    widened = publish(open_at(place, staging), staging, [wide])
+    assert widened.freed == (wide.job_key,)
+    assert parts_at(place) == before
+
+
+def named_by_bytes(staging: Path, spec: RowSpec) -> RowSpec:
+    """As a version did that named staged rows by the bytes of their file."""
+    content = (staging / f"{spec.job_key}.arrow").read_bytes()
+    return dataclasses.replace(spec, rows_sha256=hashlib.sha256(content).hexdigest())
+
+
+def test_rows_that_a_record_of_an_earlier_version_names_are_narrowed_and_widened(
+    place: Place, staging: Path
+) -> None:
+    wide = named_by_bytes(staging, stage(staging, "a"))
+    publish(open_at(place, staging), staging, [wide])
+    before = parts_at(place)
+    publish(open_at(place, staging), staging, [dataclasses.replace(wide, options=("audio",))])
+    assert publish(open_at(place, staging), staging, [wide]).freed == (wide.job_key,)
+    assert parts_at(place) == before
+
+
+def test_rows_that_would_not_be_known_again_are_not_given_up(
+    place: Place, staging: Path, other_arrow: pytest.MonkeyPatch
+) -> None:
+    wide = named_by_bytes(staging, stage(staging, "a"))
+    publish(open_at(place, staging), staging, [wide])
+    other_arrow.undo()
+    before = place.listing()
+    narrow = dataclasses.replace(wide, options=("audio",))
+    with pytest.raises(DatasetError, match=r"rows of video a in .* do not have the sha256"):
+        publish(open_at(place, staging), staging, [narrow])
+    assert place.listing() == before
+    assert not (staging / f"{wide.job_key}.arrow").exists()
+    assert not publish(open_at(place, staging), staging, [wide]).changed
 
 
 def test_a_video_narrowed_to_nothing_keeps_its_rows_in_staging(place: Place, staging: Path) -> None:
