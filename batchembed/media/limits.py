@@ -21,6 +21,9 @@ _NO_EMBEDDINGS = "embed_no_embeddings_found"
 #: A limit whose schema names no code of the service for its breach.
 _OTHER_LIMIT = "video_outside_limits"
 
+#: Videos whose limits need not be judged again: 0.3 KB each.
+_REMEMBERED = 1 << 17
+
 #: What to do about a breach, by its code.
 _HINTS = {
     "video_resolution_too_low": "use a larger original, or leave the video out",
@@ -82,7 +85,9 @@ def _validator(profile_name: str) -> jsonschema.Draft202012Validator:
     return jsonschema.Draft202012Validator({"$defs": published["$defs"], "$ref": "#/$defs/video"})
 
 
+@functools.lru_cache(_REMEMBERED)
 def _limit_breaches(facts: Facts, profile_name: str) -> tuple[Reason, ...]:
+    """Remembered, because a run judges a video each time that it learns more of it."""
     instance = asdict(facts) | {
         "short_side": min(facts.width, facts.height),
         "long_side": max(facts.width, facts.height),

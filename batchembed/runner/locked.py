@@ -34,6 +34,7 @@ from batchembed.core.states import State
 from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Part
+from batchembed.runner.stopping import Stop
 from batchembed.dataset.storage import Storage
 from batchembed.errors import DatasetError, StoreAccessError
 from batchembed.runner.survey import Surveyed, Surveyor
@@ -186,7 +187,7 @@ async def read_inputs(
     async def remember(file: KnownFile) -> None:
         read.append(file)
 
-    surveyor = Surveyor(manifest, profile, known, remember)
+    surveyor = Surveyor(manifest, profile, known, remember, Stop())
 
     async def one(video: Video) -> LockedVideo:
         if video.skip is not None:

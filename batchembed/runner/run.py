@@ -51,7 +51,9 @@ class _Run:
         self._names = open_.names
         self._recalled = open_.warnings
         manifest = setting.manifest
-        self._surveyor = Surveyor(manifest, setting.profile, self._known, self._remember)
+        self._surveyor = Surveyor(
+            manifest, setting.profile, self._known, self._remember, setting.stop
+        )
         self._publication = Publication(
             manifest=manifest,
             before={spec.video_id: spec for spec in setting.dataset.specs()},
@@ -209,7 +211,10 @@ class _Run:
             return
         if self._setting.stop.is_set():
             return
-        found = await self._surveyor.survey(video)
+        try:
+            found = await self._surveyor.survey(video)
+        except StoppedError:
+            return  # as if it had never been begun
         if not found.denied:
             key = None if found.job is None else found.job.job_key
             self._publication.asked[video.video_id] = key

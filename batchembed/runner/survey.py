@@ -34,6 +34,7 @@ from batchembed.media.limits import breaches
 from batchembed.media.objects import identify_object, probe_object
 from batchembed.media.probe import probe
 from batchembed.media.unreadable import DENIED, MISSING, UNREADABLE, UnreadableVideoError
+from batchembed.runner.stopping import Stop, StoppedError
 from batchembed.store.ledger import KnownFile
 
 
@@ -184,16 +185,23 @@ class Surveyor:
         profile: Profile,
         known: Mapping[str, KnownFile],
         remember: Callable[[KnownFile], Awaitable[None]],
+        stop: Stop,
     ) -> None:
         self._manifest = manifest
         self._profile = profile
         self._known = known
         self._remember = remember
+        self._stop = stop
         self._turn = asyncio.Semaphore(manifest.concurrency.probes)
         self._reading: dict[tuple[str, bool], asyncio.Task[KnownFile | Reason]] = {}
 
     async def survey(self, video: Video) -> Surveyed:
-        """As the function `survey`, but each file is read once, however many videos share it."""
+        """As the function `survey`, but each file is read once, however many videos share it.
+
+        Raises:
+            StoppedError: the run was told to drain before the file's turn came.
+            StoreError: a store that no video can be read from.
+        """
         source = video.source
         if isinstance(source, UrlSource):
             return surveyed_url(video, source.url)
@@ -216,6 +224,8 @@ class Surveyor:
             probed = await self._read(source, hashed=False)
             before = before if isinstance(probed, Reason) else probed
         async with self._turn:
+            if self._stop.is_set():  # it may have been a long queue
+                raise StoppedError
             read = await asyncio.to_thread(read_source, source, before, hashed=hashed)
         if isinstance(read, KnownFile) and read != before and not _may_pass(read.facts):
             await self._remember(read)

@@ -190,3 +190,12 @@ def test_what_passes_is_what_the_document_says_in_words(
         size_bytes=size_bytes,
     )
     assert (broken(found) == ()) is legal
+
+
+def test_a_video_is_judged_once_however_often_a_run_asks() -> None:
+    square = replace(LEGAL, width=359, height=359, aspect_ratio=1.0)
+
+    first, again = broken(square), broken(replace(square))
+
+    assert first
+    assert all(one is other for one, other in zip(first, again, strict=True))
