@@ -26,10 +26,7 @@ def matches(folder: str, pattern: str, on_error: OnError) -> list[str]:
     pattern writes the dot. Linked folders are entered once. `on_error` hears of folders that
     can't be read.
     """
-    parts = PurePosixPath(pattern).parts
-    plain = _plain(parts)
-    start = posixpath.join("", *parts[:plain])
-    wild = tuple(parts[plain:])
+    start, wild = _split(pattern)
     walk = _Walk(deep=_ANY_FOLDERS in wild, levels=len(wild), on_error=on_error)
     hidden = any(segment.startswith(".") for segment in wild)
     found = [
@@ -38,6 +35,12 @@ def matches(folder: str, pattern: str, on_error: OnError) -> list[str]:
         if _fits(names, wild)
     ]
     return sorted(found, key=os.fsencode)
+
+
+def missing_folder(folder: str, pattern: str) -> str | None:
+    """The folder that the pattern begins in, as it is written there, if there is no such folder."""
+    start, _ = _split(pattern)
+    return None if os.path.isdir(posixpath.join(folder, start) or os.curdir) else start  # noqa: PTH112  a str, as scandir takes
 
 
 def object_matches(pattern: Location, stores: StoreOptions) -> list[Location]:
@@ -60,6 +63,13 @@ def object_matches(pattern: Location, stores: StoreOptions) -> list[Location]:
         if _fits(names, wild)
     ]
     return sorted(found, key=lambda each: each.key.encode())
+
+
+def _split(pattern: str) -> tuple[str, tuple[str, ...]]:
+    """The folder that the pattern begins in, and what it asks of the names below."""
+    parts = PurePosixPath(pattern).parts
+    plain = _plain(parts)
+    return posixpath.join("", *parts[:plain]), parts[plain:]
 
 
 def _plain(parts: Sequence[str]) -> int:

@@ -24,7 +24,7 @@ from batchembed.core.model import (
 from batchembed.core.problems import Place, Problem
 from batchembed.errors import StoreMissingError
 from batchembed.manifest.document import Document, Path, Value
-from batchembed.manifest.globs import excluded, matches, object_matches
+from batchembed.manifest.globs import excluded, matches, missing_folder, object_matches
 from batchembed.manifest.render import escaped
 from batchembed.manifest.schema import PARAMETERS
 from batchembed.manifest.tables import Row, RowFault, TableError, TableSpec, read_table
@@ -35,6 +35,8 @@ _HOLDER = re.compile(r"\$\.(defaults|videos\[\d+\])(?:\.(\w+))?")
 
 #: The keys of an entry that a video inherits.
 GIVEN = (*PARAMETERS, "metadata", "skip")
+#: What makes a row of a table a video of its own, whatever else names its file.
+_OWN = frozenset({"id", *PARAMETERS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +77,8 @@ def listed(
 
     The document must have the manifest's shape; `problems` are those of values that were taken out
     of it for that. Relative paths are taken from `folder`. A file named by `video_file` is left out
-    of every glob and table. Where `asks_stores` is not set, those on stores are left out.
+    of every glob, and of tables where its row has neither id nor parameters (docs/adr/0013). Where
+    `asks_stores` is not set, those on stores are left out.
 
     Raises:
         StoreError: a glob or a table is on a store that can't be read.
@@ -134,6 +137,12 @@ def _all(files: int) -> str:
     return "the only file" if files == 1 else f"all {files} files"
 
 
+def _left_out(rows: int, table: str) -> str:
+    if rows == 1:
+        return f"1 row of {table} is left out: its file is"
+    return f"{rows:,} rows of {table} are left out: their files are"
+
+
 def _is_plain(name: str) -> bool:
     """Whether a file's name is UTF-8 without control characters."""
     return not any(unicodedata.category(letter) in {"Cc", "Cs"} for letter in name)
@@ -159,6 +168,7 @@ class _Entry:
         self._path = path
         self._entry = entry
         self._unread = unread
+        self._may_be_empty = entry.get("allow_empty") is True or "allow_empty" in unread
         self._place = self._document.place(path)
         self._given, self._places = given_at(self._document, path, entry)
 
@@ -238,22 +248,33 @@ class _Entry:
             message = f"the folder {unread} can't be read: {error.strerror}"
             yield self._document.problem_at(place, message, code="glob_unreadable")
         if not found and not errors:
-            message = f"no file matches {pattern}"
-            hint = "patterns are relative to the manifest's folder, and * stays within one folder"
-            if is_uri(pattern):
-                hint = "a pattern is held against the whole key, and * stays between two slashes"
-            if matching:
-                message = f"exclude leaves out {_all(len(matching))} that {pattern} matches"
-                hint = "take a pattern out of exclude, or the entry out of the manifest"
-            elif "{" in pattern:
-                hint = "braces stand for themselves here: write one glob for each"
-            yield self._document.problem_at(place, message, code="glob_empty", hint=hint)
+            yield self._nothing(pattern, place, refused=len(matching))
         for name in found:
             if not _is_plain(name) or location_fault(name) is not None:
                 shown = name.encode("unicode_escape").decode()
                 yield Note(f"left out {shown}: its name can't be written in a dataset; rename it")
             elif not self._is_named(source := self._file(name)):
                 yield self._video(source, "glob", place)
+
+    def _nothing(self, pattern: str, place: Place, *, refused: int) -> Problem | Note:
+        """What is said of a glob that gives no file; `exclude` took `refused` out."""
+        message = f"no file matches {pattern}"
+        hint = "patterns are relative to the manifest's folder, and * stays within one folder"
+        if is_uri(pattern):
+            hint = "a pattern is held against the whole key, and * stays between two slashes"
+        if refused:
+            message = f"exclude leaves out {_all(refused)} that {pattern} matches"
+            hint = "take a pattern out of exclude, or the entry out of the manifest"
+        elif "{" in pattern:
+            hint = "braces stand for themselves here: write one glob for each"
+        if self._may_be_empty:
+            absent = None if is_uri(pattern) else missing_folder(self._folder, pattern)
+            if absent is None:
+                return Note(f"{message}, which allow_empty allows")
+            # A disk that is not mounted, or a slip in a name: not an empty folder.
+            message = f"there is no folder {absent}"
+            hint = "make it, mount it or correct it: allow_empty is for a folder without files"
+        return self._document.problem_at(place, message, code="glob_empty", hint=hint)
 
     def _matching(self, pattern: str, on_error: Callable[[OSError], None]) -> list[str]:
         if not is_uri(pattern):
@@ -272,35 +293,43 @@ class _Entry:
             else {},
             metadata=tuple(str(key) for key in wanted) if isinstance(wanted, list) else (),
         )
-        rows = 0
+        rows = left_out = 0
         try:
             for row in read_table(spec):
                 rows += not isinstance(row, str)
-                yield from self._row(row, name)
+                found = self._row(row, name)
+                if isinstance(row, Row) and isinstance(found, Listed) and self._yields(row, found):
+                    left_out += 1
+                else:
+                    yield found
         except TableError as error:
             yield self._document.problem_at(place, str(error), code=error.code, hint=error.hint)
             return
-        if rows == 0:
+        if left_out:
+            yield Note(f"{_left_out(left_out, name)} named by video_file")
+        if rows == 0 and self._may_be_empty:
+            yield Note(f"{name} lists no video, which allow_empty allows")
+        elif rows == 0:
             # Suddenly nothing is more likely a listing that went wrong than one that is meant.
             hint = "list a video in it, or take the entry out of the manifest"
             message = f"{name} lists no video"
             yield self._document.problem_at(place, message, code="table_empty", hint=hint)
 
-    def _row(self, row: Row | RowFault | str, table: str) -> Iterator[Found]:
+    def _yields(self, row: Row, video: Listed) -> bool:
+        """Whether the row gives way to an entry that names its file: it says nothing of its own."""
+        return self._is_named(video.source) and _OWN.isdisjoint({*row.values, *row.unread})
+
+    def _row(self, row: Row | RowFault | str, table: str) -> Found:
         if isinstance(row, str):
-            yield Note(row)
-            return
+            return Note(row)
         unit = "row" if table.lower().endswith(".parquet") else "line"
         folder = "" if is_uri(table) else posixpath.dirname(self._document.file)
         shown = posixpath.join(folder, table)
         at = Place(file=shown, line=row.line, column=0, path=f"{unit} {row.line}")
         if isinstance(row, RowFault):
             where = self._cell(at, row.key) if row.key else at
-            yield Problem(place=where, message=row.message, code=row.code, hint=row.hint)
-            return
-        video = self._row_video(row, at)
-        if isinstance(video, Problem) or not self._is_named(video.source):
-            yield video
+            return Problem(place=where, message=row.message, code=row.code, hint=row.hint)
+        return self._row_video(row, at)
 
     def _cell(self, row: Place, key: str) -> Place:
         """The place of a key's cell, by the name of its column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import stat
@@ -16,10 +17,11 @@ from batchembed.media.unreadable import UnreadableVideoError, broken, missing, n
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
-def open_regular(path: str) -> FileIO:
+def open_regular(path: str, *, shown: str | None = None) -> FileIO:
     """Open a regular, non-empty file for reading, unbuffered; links are followed.
 
-    A pipe or a device is opened without waiting and refused.
+    A pipe or a device is opened without waiting and refused. `shown` is the path as a person wrote
+    it, for what to write in its place.
 
     Raises:
         UnreadableVideoError: there is no such file, or it can't be opened, or is something else.
@@ -38,8 +40,15 @@ def open_regular(path: str) -> FileIO:
     if stat.S_ISREG(found.st_mode):
         raise broken(f"{name} is empty")
     if stat.S_ISDIR(found.st_mode):
-        raise no_access(f"{name} is a folder", f"name a file, or write `glob: {name}/**/*.mp4`")
+        raise no_access(f"{name} is a folder", _instead_of_folder(shown))
     raise no_access(f"{name} is a pipe or a device", "name a regular file")
+
+
+def _instead_of_folder(shown: str | None) -> str:
+    if shown is None:
+        return "name a file in it"
+    within = glob.escape(shown.rstrip("/"))  # a folder of a[1] is not one of a1
+    return f"name a file, or write `glob: {within}/**/*.mp4`"
 
 
 def _refusal(name: str, error: OSError) -> UnreadableVideoError:
@@ -54,10 +63,10 @@ def _refusal(name: str, error: OSError) -> UnreadableVideoError:
     return no_access(f"{name}: {error.strerror}", "check the disk, then run again")
 
 
-def identify(path: str) -> FileIdentity | Reason:
-    """The identity of a regular, non-empty file, or why there is none."""
+def identify(path: str, *, shown: str | None = None) -> FileIdentity | Reason:
+    """The identity of a regular, non-empty file, or why there is none; `shown` as `open_regular`."""
     try:
-        with open_regular(path) as file:
+        with open_regular(path, shown=shown) as file:
             found = os.fstat(file.fileno())
     except UnreadableVideoError as error:
         return error.reason

@@ -29,7 +29,7 @@ def identify_source(source: ReadSource) -> Identity | Reason:
     """
     if isinstance(source, ObjectSource):
         return identify_object(source)
-    return identify(source.path)
+    return identify(source.path, shown=source.shown)
 
 
 def open_source(source: ReadSource, identity: Identity | None) -> BinaryIO:

@@ -16,6 +16,7 @@ from batchembed.core.keys import job_key, object_content, url_content
 from batchembed.core.model import (
     Content,
     Facts,
+    FileSource,
     Identity,
     Job,
     Manifest,
@@ -85,7 +86,7 @@ def read_source(source: ReadSource, known: KnownFile | None, *, hashed: bool) ->
     """
     if isinstance(source, ObjectSource):
         return _read_object(source, known)
-    return read_file(source.path, known, hashed=hashed)
+    return read_file(source, known, hashed=hashed)
 
 
 def _read_object(source: ObjectSource, known: KnownFile | None) -> KnownFile | Reason:
@@ -98,12 +99,13 @@ def _read_object(source: ObjectSource, known: KnownFile | None) -> KnownFile | R
     return KnownFile(identity=identity, facts=facts)
 
 
-def read_file(path: str, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
+def read_file(source: FileSource, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
     """What a file tells: what is remembered of it while its identity stands, else read anew.
 
     With `hashed`, the sha256 too. A `Reason` where the file is not there to be identified.
     """
-    identity = identify(path)
+    path = source.path
+    identity = identify(path, shown=source.shown)
     if isinstance(identity, Reason):
         return identity
     if known is None or known.identity != identity:

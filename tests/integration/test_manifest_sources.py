@@ -226,3 +226,116 @@ def test_a_glob_without_a_file_says_why(tmp_path: Path) -> None:
     with pytest.raises(ManifestError) as caught:
         read_manifest(tmp_path / "m.yaml")
     assert "braces stand for themselves" in (caught.value.problems[0].hint or "")
+
+
+def notes_of(folder: Path, *entries: str) -> list[str]:
+    write_manifest(folder, "".join(f"  - {entry}\n" for entry in entries))
+    return list(read_manifest(folder / "m.yaml").notes)
+
+
+def test_a_glob_that_may_be_empty_says_so_in_a_note(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    assert notes_of(tmp_path, "{glob: v/**/*.mp4, allow_empty: true}") == [
+        "no file matches v/**/*.mp4, which allow_empty allows"
+    ]
+    touch(tmp_path, "v/a.part.mp4")
+    assert notes_of(tmp_path, "{glob: v/*, exclude: ['*.part.mp4'], allow_empty: true}") == [
+        "exclude leaves out the only file that v/* matches, which allow_empty allows"
+    ]
+    assert not notes_of(tmp_path, "{glob: v/*, allow_empty: true}")
+
+
+def test_a_folder_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    for pattern, folder in (("inn/*.mp4", "inn"), ("../no/in/**/*.mp4", "../no/in")):
+        assert problems_of(tmp_path, f"{{glob: {pattern}, allow_empty: true}}") == [
+            f"m.yaml:4:12: $.videos[0].glob: there is no folder {folder}"
+        ]
+
+
+def test_a_glob_is_not_told_to_be_empty_where_its_allowance_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "v").mkdir()
+    (problem,) = problems_of(tmp_path, "{glob: v/*, allow_empty: 'true'}")
+    assert "must be true or false" in problem
+
+
+@pytest.mark.parametrize("content", ["video_file\n", ""], ids=["header", "nothing"])
+def test_a_table_without_rows_may_be_allowed_as_an_empty_glob_is(
+    tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "t.csv").write_text(content, "utf-8")
+    (problem,) = problems_of(tmp_path, "table: t.csv")
+    assert problem.endswith("t.csv lists no video")
+    assert notes_of(tmp_path, "{table: t.csv, allow_empty: true}") == [
+        "t.csv lists no video, which allow_empty allows"
+    ]
+
+
+def test_a_table_that_is_not_there_is_not_an_empty_one(tmp_path: Path) -> None:
+    (problem,) = problems_of(tmp_path, "{table: t.csv, allow_empty: true}")
+    assert "t.csv can't be read" in problem
+
+
+NAMED = "{video_file: a.mp4, id: first}"
+
+
+def listed_beside(folder: Path, entry: str, *rows: str) -> Resolved:
+    """What a table of these rows gives beside an entry for the file that they name."""
+    keys = "video_file,id,video_start_offset_sec,video_end_offset_sec,embedding_option,skip,place"
+    (folder / "l.csv").write_text("\n".join((keys, *rows, "")), "utf-8")
+    table = "{table: l.csv, metadata_columns: [place], video_clip_length: 4}"
+    write_manifest(folder, f"  - {entry}\n  - {table}\n")
+    return read_manifest(folder / "m.yaml")
+
+
+@pytest.mark.parametrize(
+    ("row", "video_id"),
+    [
+        ("a.mp4,win1,,,,,x", "win1"),
+        ("./a.mp4,,0,10,,,x", "a.mp4"),
+        ("a.mp4,,,,visual-text,,x", "a.mp4"),
+        ("a.mp4,win1,,,,broken,x", "win1"),
+    ],
+    ids=["id", "window", "option", "id and skip"],
+)
+@pytest.mark.parametrize("skip", ["", ", skip: later"])
+def test_a_row_with_something_of_its_own_is_a_video_beside_the_entry_for_its_file(
+    tmp_path: Path, row: str, video_id: str, skip: str
+) -> None:
+    resolved = listed_beside(tmp_path, NAMED.replace("}", f"{skip}}}"), row)
+    assert [video.video_id for video in resolved.manifest.videos] == ["first", video_id]
+    assert not resolved.notes
+
+
+def test_rows_that_give_way_to_an_entry_are_counted(tmp_path: Path) -> None:
+    only = listed_beside(tmp_path, NAMED, "a.mp4,,,,,,x")
+    assert only.notes == ("1 row of l.csv is left out: its file is named by video_file",)
+
+    more = listed_beside(tmp_path, NAMED, "a.mp4,,,,,,x", "a.mp4,,,,,broken,y", "b.mp4,,,,,,z")
+
+    assert [video.video_id for video in more.manifest.videos] == ["first", "b.mp4"]
+    assert more.notes == ("2 rows of l.csv are left out: their files are named by video_file",)
+
+
+@pytest.mark.parametrize(
+    ("row", "message", "hint"),
+    [
+        (
+            "a.mp4,first,0,10,,,x",
+            "the id first is used already in line 4",
+            "give one of the two an id of its own",
+        ),
+        (
+            "a.mp4,other,,,,,x",
+            "the same video with the same parameters stands in line 4",
+            "keep one of the two, or change the parameters of one",
+        ),
+    ],
+    ids=["id", "parameters"],
+)
+def test_a_row_that_is_what_an_entry_is_too_is_a_problem_at_the_row(
+    tmp_path: Path, row: str, message: str, hint: str
+) -> None:
+    with pytest.raises(ManifestError) as caught:
+        listed_beside(tmp_path, "{video_file: a.mp4, id: first, video_clip_length: 4}", row)
+    (problem,) = caught.value.problems
+    assert (problem.place.line, problem.message, problem.hint) == (2, message, hint)

@@ -33,3 +33,10 @@ def test_every_setting_stands_in_the_example_with_its_default() -> None:
     assert missing == []
     for path in found:
         assert document.at(path) == default_of(*path, engine=EngineKind.TWELVELABS), path
+
+
+def test_every_key_of_an_entry_stands_in_the_example() -> None:
+    entries = load(EVERY_KEY).at(("videos",))
+    assert isinstance(entries, list)
+    written = {key for entry in entries if isinstance(entry, dict) for key in entry}
+    assert written == set(resources.schema("manifest")["$defs"]["entry"]["properties"])

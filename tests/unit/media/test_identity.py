@@ -80,12 +80,13 @@ def test_an_empty_file_is_broken(tmp_path: Path) -> None:
     assert "empty.mp4 is empty" in reason.message
 
 
-def test_a_folder_is_no_video_and_the_hint_writes_the_glob(tmp_path: Path) -> None:
+def test_a_folder_is_no_video_and_the_hint_writes_the_glob_as_the_path_was(tmp_path: Path) -> None:
     (tmp_path / "archive").mkdir()
-    reason = refusal(tmp_path / "archive")
+    reason = identify(str(tmp_path / "archive"), shown="../archive/")
+    assert isinstance(reason, Reason)
     assert reason.code == "video_file_unreadable"
-    assert reason.hint is not None
-    assert "archive/**/*.mp4" in reason.hint
+    assert reason.hint == "name a file, or write `glob: ../archive/**/*.mp4`"
+    assert refusal(tmp_path / "archive").hint == "name a file in it"
 
 
 def test_a_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
