@@ -15,7 +15,7 @@ from batchembed.cli.standing import class_of, moment, outcome_of, reasons_of
 from batchembed.cli.state import remembered, warn
 from batchembed.core.failures import FailureClass, is_transient, way_out
 from batchembed.report.text import many, printable
-from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.foresee import Foreseen
 
 
 @click.command("failures")
@@ -37,7 +37,7 @@ def command(
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
     warn(before)
-    told = failures(foresee(asked.manifest, asked.profile, before.entries, before.known))
+    told = failures(before.foresee(asked.manifest, asked.profile))
     if output_format == "json":
         print_json(told)
         return

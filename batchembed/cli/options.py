@@ -92,6 +92,28 @@ def retry_option(verb: F) -> F:
     return option(verb)
 
 
+def only_option(verb: F) -> F:
+    """Which videos."""
+    option: Callable[[F], F] = click.option(
+        "--only",
+        multiple=True,
+        metavar="ID-OR-PATTERN",
+        help="Carry these videos alone; a pattern has *, ? or [...]. May be given more than once.",
+    )
+    return option(verb)
+
+
+def limit_option(verb: F) -> F:
+    """How many creates."""
+    option: Callable[[F], F] = click.option(
+        "--limit",
+        type=click.IntRange(min=0),
+        metavar="N",
+        help="Create at most N tasks in this run.",
+    )
+    return option(verb)
+
+
 def note_on_stderr(note: str) -> None:
     """Tell a note to a person."""
     click.echo(f"note: {note}", err=True)

@@ -16,6 +16,7 @@ from batchembed.cli.options import Read
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
+from batchembed.dataset.identity import require_usable
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset, DatasetIdentity
 from batchembed.errors import ExitCode, SignalledError
@@ -58,6 +59,20 @@ def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
             "their last bits from those in it"
         ),
     )
+
+
+def require_output(asked: Read) -> None:
+    """See that a run would take the manifest's output. Nothing is changed there.
+
+    Raises:
+        OutputRefusedError, StorageError: it would not.
+        UsageError: what its object store needs is not installed.
+    """
+    manifest = asked.manifest
+    identity = DatasetIdentity(
+        model_name=manifest.model_name, dimension=asked.profile.dimension, engine={}
+    )
+    require_usable(storage_at(manifest.output.path, manifest.stores), identity)
 
 
 def _engine(manifest: Manifest) -> dict[str, str]:

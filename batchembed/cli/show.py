@@ -27,7 +27,7 @@ from batchembed.dataset.publish import Dataset, RowSpec
 from batchembed.dataset.record import Part, read_group
 from batchembed.report.moments import length
 from batchembed.report.text import many, printable
-from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.foresee import Foreseen
 
 
 @click.command("show")
@@ -89,7 +89,7 @@ def show(asked: Read, before: Remembered, video_id: str, *, now: float) -> dict[
 
 def _foreseen(asked: Read, before: Remembered, video: Video) -> Foreseen:
     alone = replace(asked.manifest, videos=(video,))
-    return foresee(alone, asked.profile, before.entries, before.known)[0]
+    return before.foresee(alone, asked.profile)[0]
 
 
 def _standing(asked: Read, before: Remembered, each: Foreseen | None, now: float) -> dict[str, Any]:

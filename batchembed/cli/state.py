@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from batchembed.core.model import EngineKind, JobKey, Manifest, VideoId
+from batchembed.core.model import EngineKind, JobKey, Manifest, Profile, Video, VideoId
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.dataset.places import storage_at
@@ -18,8 +18,9 @@ from batchembed.dataset.publish import Dataset
 from batchembed.errors import StorageError, UsageError
 from batchembed.manifest.lock_file import is_piped
 from batchembed.report.moments import rfc3339
+from batchembed.runner.foresee import Foreseen, foresee
 from batchembed.runner.recall import known_jobs, lacking, replaced
-from batchembed.store.home import state_home
+from batchembed.store.home import Home, state_home
 from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.sqlite_ledger import SqliteLedger
 
@@ -42,8 +43,29 @@ class Remembered:
     block: Block | None = None  #: until when the service takes no creates, as it said
     names: dict[JobKey, VideoId] = field(default_factory=dict)  #: a video of each job
     ledger: Path | None = None
+    staging: Path | None = None
     lacking: bool = False  #: the ledger may not know every create that the service still lists
     warning: str | None = None  #: what it does not know
+
+    def foresee(self, manifest: Manifest, profile: Profile) -> tuple[Foreseen, ...]:
+        """Every video of the manifest, in its order.
+
+        Raises:
+            StorageError: the dataset can't be read.
+        """
+        return foresee(manifest, profile, self.entries, self.known, self.has_rows)
+
+    def has_rows(self, entry: Entry, video: Video) -> bool:
+        """Whether the rows of a committed job that a video wants are published, or staged.
+
+        Raises:
+            StorageError: it can't be known.
+        """
+        if self.dataset is None or self.staging is None or entry.staged is None:
+            return False
+        return self.dataset.has_rows(
+            entry.job_key, entry.staged, options=video.embedding_option, staging=self.staging
+        )
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         """Every move of a job, in order; read from the ledger when it is asked for.
@@ -87,8 +109,10 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
         dataset = Dataset.find(storage_at(manifest.output.path, manifest.stores))
         if dataset is None:
             return Remembered()
-        ledger = state_home(manifest.file, state_dir, dataset.dataset_id).ledger
-        before = remembered_at(ledger, dataset) if ledger.exists() else Remembered(dataset=dataset)
+        home = state_home(manifest.file, state_dir, dataset.dataset_id)
+        before = Remembered(dataset=dataset, staging=home.staging)
+        if home.ledger.exists():
+            before = remembered_at(home.ledger, dataset)
         return _recalled(before, manifest, dataset, now=time.time())
     except OSError as error:
         raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
@@ -111,6 +135,7 @@ def remembered_at(ledger: Path, dataset: Dataset) -> Remembered:
             names=opened.names(),
             beginning=opened.beginning(),
             ledger=ledger,
+            staging=Home(ledger.parent).staging,
         ),
     )
 
@@ -120,7 +145,7 @@ def _recalled(
 ) -> Remembered:
     """With the jobs of the dataset's record that the ledger lacks: the next run takes them, too."""
     hosted = manifest.engine.kind is not EngineKind.LOCAL
-    lack = lacking(dataset, before.entries.keys(), before.beginning)
+    lack = lacking(dataset, before.entries.keys(), before.beginning, hosted=hosted)
     if lack is None:
         since = None if before.beginning is None else before.beginning.doubts(now)
         if since is None or not hosted:

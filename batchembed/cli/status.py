@@ -21,13 +21,15 @@ from batchembed.cli.standing import (
 )
 from batchembed.cli.state import Remembered, remembered
 from batchembed.core.model import Manifest
+from batchembed.core.states import State
 from batchembed.report.expiry import WARN_S
 from batchembed.report.moments import come_back, length
 from batchembed.report.text import many, printable
-from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.foresee import Foreseen
 
 #: Steps that take no work.
 _IDLE = {"nothing", "skip", "reject"}
+_STAGED = "its rows are in the state folder: name the video again to publish them"
 
 
 @click.command("status")
@@ -45,7 +47,7 @@ def command(
     """Show each video's state, age and expiry. Opens no video, asks no service."""
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
-    foreseen = foresee(asked.manifest, asked.profile, before.entries, before.known)
+    foreseen = before.foresee(asked.manifest, asked.profile)
     told = status(asked.manifest, before, foreseen, now=time.time())
     if output_format == "json":
         print_json(told)
@@ -83,6 +85,7 @@ def status(
         ],
         "videos": videos,
         "others": others,
+        "kept": _kept(before, manifest),
     }
 
 
@@ -100,12 +103,24 @@ def _video(each: Foreseen, manifest: Manifest, before: Remembered, now: float) -
 def _others(
     before: Remembered, foreseen: Sequence[Foreseen], manifest: Manifest, now: float
 ) -> list[dict[str, Any]]:
-    """What is in flight and is no longer any video of the manifest: it is paid for all the same."""
+    """What is paid for, not in the dataset, and no longer any video of the manifest."""
     named = {each.entry.job_key for each in foreseen if each.entry is not None}
     return [
         {"video_id": before.names.get(key), **job_dict(entry, manifest.engine.kind, now)}
         for key, entry in before.entries.items()
-        if key not in named and is_in_flight(entry)
+        if key not in named and (is_in_flight(entry) or entry.state is State.STAGED)
+    ]
+
+
+def _kept(before: Remembered, manifest: Manifest) -> list[dict[str, Any]]:
+    """The rows of earlier runs whose videos the manifest no longer names."""
+    if before.dataset is None or manifest.on_removed == "drop":
+        return []
+    named = {video.video_id for video in manifest.videos}
+    return [
+        {"video_id": spec.video_id, "rows": spec.published_rows}
+        for spec in before.dataset.specs()
+        if spec.video_id not in named
     ]
 
 
@@ -133,7 +148,10 @@ def _text(told: Mapping[str, Any]) -> Iterator[str]:
     for line in told["videos"]:
         yield _line(line, line["outcome"])
     for line in told["others"]:
-        yield _line({"next": "nothing", "why": None, **line}, "removed")
+        why = _STAGED if line["state"] == State.STAGED else None
+        yield _line({"next": "nothing", "why": why, **line}, "removed")
+    for line in told["kept"]:
+        yield f"{'kept':9} {line['video_id']}  {many(line['rows'], 'row')} of earlier runs"
     for warning in told["warnings"]:
         yield f"warning: {warning}"
     dataset = told["dataset"]

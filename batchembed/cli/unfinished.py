@@ -9,7 +9,7 @@ from batchembed.core.run_report import RunReport
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Record
 from batchembed.errors import BatchembedError, ExitCode, StorageError
-from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.foresee import Foreseen
 from batchembed.store.home import Home
 
 
@@ -29,7 +29,7 @@ def unfinished_report(
     """
     manifest = asked.manifest
     before, record = _look(home, dataset)
-    foreseen = foresee(manifest, asked.profile, before.entries, before.known)
+    foreseen = before.foresee(manifest, asked.profile)
     own = [charge for charge in before.charges if charge.at >= began_at]
     submitted_sec = sum(charge.video_sec or 0.0 for charge in own)
     return RunReport(

@@ -10,7 +10,9 @@ from batchembed.core.quota import DAY_S, HOUR_S, MINUTE_S, Charge, Charges, Neve
 from batchembed.core.standing import LONGEST_S
 
 SUBMIT, HOLD_BACK, LOOK_UP = "submit", "hold_back", "look_up"
-WAIT, COLLECT, SKIP, REJECT, READ = "wait", "collect", "skip", "reject", "read"
+WAIT, COLLECT, REJECT, READ = "wait", "collect", "reject", "read"
+DROP = "drop"  #: its rows: the manifest no longer names it
+SKIP, NOTHING = "skip", "nothing"  #: the manifest says so; nothing is owed
 
 #: In this order they are told, with the words for it.
 _WORDS = {
@@ -20,7 +22,9 @@ _WORDS = {
     COLLECT: "to collect",
     READ: "to be read first",
     REJECT: "rejected",
-    SKIP: "to leave alone",
+    DROP: "to drop",
+    SKIP: "skipped",
+    NOTHING: "to leave alone",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from batchembed.core.model import Content, Facts, JobKey, Video
 from batchembed.core.problems import Reason
@@ -54,6 +54,16 @@ def outcome_of(entry: Entry | None) -> Outcome:
             return Outcome.FAILED
         case _:
             return Outcome.PENDING
+
+
+def withheld(outcomes: Iterable[VideoOutcome], why: Reason) -> tuple[VideoOutcome, ...]:
+    """The outcomes of a run that publishes nothing: what is staged only is not committed."""
+    return tuple(
+        replace(video, outcome=Outcome.PENDING, rows=0, reasons=(why,))
+        if video.entry is not None and video.entry.state is State.STAGED
+        else video
+        for video in outcomes
+    )
 
 
 def exit_code(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -49,7 +49,7 @@ def open_or_create_file(
     except OSError as error:
         raise OutputRefusedError(
             f"no dataset can be made in {storage.location}: {error.strerror or error}; "
-            "choose another output.path, or change its permissions"
+            f"choose another output.path, or {_mend(error)}"
         ) from error
     except StoreMissingError as error:
         raise OutputRefusedError(
@@ -59,12 +59,30 @@ def open_or_create_file(
         storage.require_writable()
     except OSError as error:
         raise OutputRefusedError(
-            f"{storage.location} can't be written: {error.strerror or error}; change its "
-            "permissions, or choose another output.path"
+            f"{storage.location} can't be written: {error.strerror or error}; {_mend(error)}, or "
+            "choose another output.path"
         ) from error
     found = read_object(storage, DATASET_FILE, DatasetFile)
     _require_same(storage, found, identity)
     return found, is_new
+
+
+def require_usable(storage: Storage, identity: DatasetIdentity) -> None:
+    """See that a place is a dataset of this identity, or may become one. Nothing is changed in it.
+
+    Raises:
+        OutputRefusedError: it is something else, of another model, or can't be looked at.
+        DatasetError: its `dataset.json` is damaged or of a newer version.
+    """
+    try:
+        if not _is_dataset(storage):
+            return
+    except OSError as error:
+        raise OutputRefusedError(
+            f"{storage.location} can't be looked at: {error.strerror or error}; choose another "
+            "output.path, or change its permissions"
+        ) from error
+    _require_same(storage, read_object(storage, DATASET_FILE, DatasetFile), identity)
 
 
 def read_identity(storage: Storage) -> DatasetFile:
@@ -93,11 +111,16 @@ def no_dataset(storage: Storage) -> InputMissingError:
         StoreMissingError: there is not even the bucket.
         OSError: it can't be known.
     """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        storage.names(META)  # of a bucket that is not there a listing says so, and a HEAD does not
-    return InputMissingError(
-        f"{storage.location} is no dataset of batchembed: name what a manifest has as output.path"
-    )
+    try:
+        is_other = storage.is_foreign()
+    except NotADirectoryError:
+        is_other = True
+    then = "name what a manifest has as output.path"
+    if is_other:
+        return InputMissingError(
+            f"{storage.location} is no dataset of batchembed: it has no {DATASET_FILE}; {then}"
+        )
+    return InputMissingError(f"there is no dataset at {storage.location}: {then}")
 
 
 def is_dataset(storage: Storage) -> bool:
@@ -149,6 +172,15 @@ def _create(storage: Storage, identity: DatasetIdentity, new_id: Callable[[], st
             raise
     storage.settle([META, ""])
     return made
+
+
+def _mend(error: OSError) -> str:
+    """What helps, besides another place, where one can't be written."""
+    if error.errno == errno.EROFS:
+        return "mount its file system for writing"
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return "change its permissions"
+    return "see to its disk"
 
 
 def _require_same(storage: Storage, found: DatasetFile, identity: DatasetIdentity) -> None:

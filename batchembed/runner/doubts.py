@@ -11,6 +11,7 @@ from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import UsageError
+from batchembed.manifest.explain import closest
 from batchembed.runner.crew import Crew
 from batchembed.runner.opening import opened
 from batchembed.runner.setting import Setting
@@ -38,11 +39,15 @@ async def settle_doubts(
         forget: of these videos' creates nothing has become.
 
     Raises:
-        UsageError: a video is named whose create is not in doubt, or a task that is another's.
+        UsageError: a video is named that there is not, or whose create is not in doubt, or a task
+            that is another's.
     """
     async with opened(setting) as open_:
         crew, names = open_.crew, open_.names
         doubts = [(_named(entry, names, {*adopt, *forget}), entry) for entry in crew.book.in_doubt]
+        known = {*names.values(), *map(VideoId, crew.book.entries)}
+        known |= {video.video_id for video in setting.manifest.videos}
+        _require_known({*adopt, *forget}, known)
         _check(crew, [video_id for video_id, _ in doubts], adopt, forget)
 
         async def settle(video_id: VideoId, entry: Entry) -> Settled:
@@ -72,6 +77,14 @@ _SENT_AGAIN = Reason(
     code="submission_unknown",
     message="the next run sends it again: the embedded engine makes no task twice",
 )
+
+
+def _require_known(asked: AbstractSet[VideoId], known: AbstractSet[VideoId]) -> None:
+    """A video may also be of an earlier manifest, or be named by its job."""
+    for video_id in sorted(asked - known):
+        near = closest(video_id, sorted(known))
+        meant = f"; did you mean {near}?" if near else ""
+        raise UsageError(f"there is no video {video_id!r} in the manifest{meant}")
 
 
 def _check(

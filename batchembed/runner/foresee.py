@@ -18,6 +18,7 @@ from batchembed.core.outcome import Outcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry
 from batchembed.media.identity import identify
+from batchembed.runner.heal import HasRows, as_it_is
 from batchembed.runner.survey import Surveyed, surveyed, surveyed_url
 from batchembed.store.ledger import KnownFile
 
@@ -47,25 +48,26 @@ def foresee(
     profile: Profile,
     entries: Mapping[JobKey, Entry],
     known: Mapping[str, KnownFile],
+    has_rows: HasRows,
 ) -> tuple[Foreseen, ...]:
     """Every video of the manifest, in its order."""
-    return tuple(_foresee(video, manifest, profile, entries, known) for video in manifest.videos)
+    return tuple(
+        _foresee(video, _found(video, manifest, profile, known), entries, has_rows)
+        for video in manifest.videos
+    )
 
 
 def _foresee(
     video: Video,
-    manifest: Manifest,
-    profile: Profile,
+    found: Surveyed | None,
     entries: Mapping[JobKey, Entry],
-    known: Mapping[str, KnownFile],
+    has_rows: HasRows,
 ) -> Foreseen:
-    found = _found(video, manifest, profile, known)
     if found is not None and not found.reasons and found.job is None:
         found = None  # probed, and not hashed yet
     job = None if found is None else found.job
-    return Foreseen(
-        video=video, found=found, entry=None if job is None else entries.get(job.job_key)
-    )
+    entry = None if job is None else entries.get(job.job_key)
+    return Foreseen(video=video, found=found, entry=as_it_is(entry, video, has_rows))
 
 
 def _found(
@@ -76,7 +78,7 @@ def _found(
         return surveyed_url(video, source.url)
     remembered = known.get(address(source))
     if isinstance(source, FileSource):
-        identity = identify(source.path)
+        identity = identify(source.path, shown=source.shown)
         if isinstance(identity, Reason):
             return surveyed(video, identity, manifest, profile)
         if remembered is None or remembered.identity != identity:

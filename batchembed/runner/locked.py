@@ -29,23 +29,16 @@ from batchembed.core.lock_differences import (
 )
 from batchembed.core.model import EngineKind, Manifest, Profile, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome
-from batchembed.core.problems import Reason
-from batchembed.core.states import State
 from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Part
-from batchembed.runner.stopping import Stop
 from batchembed.dataset.storage import Storage
 from batchembed.errors import DatasetError, StoreAccessError
+from batchembed.runner.stopping import Stop
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
 
 _NEW_LOCK = "run without --locked, which publishes the new build and writes its lock file"
-_WITHHELD = Reason(
-    code="withheld",
-    message="its rows are staged: a locked run publishes once every video has ended",
-    hint="run again",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +139,7 @@ class LockedBuild:
         then = (
             f"the dataset is damaged, and nothing is published: `batchembed verify "
             f"{storage.location}` says where; remove what is damaged and run without --locked, "
-            "which writes it anew"
+            "which writes it anew where its rows are staged still, or the service has them"
         )
         self._require(tuple(found), then)
 
@@ -263,13 +256,3 @@ def _sha256(storage: Storage, part: Part) -> str:
             f"{storage.named(part.path)} can't be read: {error.strerror or error}; see to its disk "
             "and its permissions, then run again"
         ) from error
-
-
-def withheld(outcomes: Sequence[VideoOutcome]) -> tuple[VideoOutcome, ...]:
-    """The outcomes of a locked run that publishes nothing: what is staged only is not committed."""
-    return tuple(
-        replace(video, outcome=Outcome.PENDING, rows=0, reasons=(_WITHHELD,))
-        if video.entry is not None and video.entry.state is State.STAGED
-        else video
-        for video in outcomes
-    )

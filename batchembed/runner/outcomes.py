@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from batchembed.core.outcome import Outcome, VideoOutcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
-from batchembed.errors import ExitCode
+from batchembed.errors import ApiError, BatchembedError, ExitCode
 from batchembed.media.unreadable import DENIED
 from batchembed.runner.carry import Carried
 from batchembed.runner.foresee import Foreseen
@@ -17,6 +18,16 @@ _NOT_ENDED = Reason(
     code="stopped", message="the run ended before this video was looked at", hint="run again"
 )
 _NOT_CHOSEN = Reason(code="not_chosen", message="this run was asked for others (--only)")
+
+
+def cut_short(error: BatchembedError) -> Reason:
+    """Why a job is left that met what ends the run."""
+    if isinstance(error, ApiError):
+        code = error.code or f"http_{error.status_code}"
+        message = f"the service refused it: {error.server_message or error}"
+    else:
+        code, message = "cut_short", f"it ended the run: {error}"
+    return Reason(code=code, message=message, hint="run again once that is mended")
 
 
 def not_sent(found: Surveyed) -> VideoOutcome:
@@ -67,8 +78,12 @@ def _warnings(found: Surveyed, entry: Entry | None, *, staged: bool) -> tuple[Re
     return tuple(warning for warning in dict.fromkeys(told) if warning.code != failed)
 
 
-def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:
-    """A video that the run did not come to: as earlier runs left it, where that is known."""
+def left(foreseen: Foreseen, now: Entry | None, *, chosen: bool) -> VideoOutcome:
+    """A video that the run did not come to: as earlier runs left it, where that is known.
+
+    Its job is where it is `now`: what was in flight is brought home whether or not its video is
+    looked at, and a later run publishes it.
+    """
     found, video = foreseen.found, foreseen.video
     if video.skip is not None:
         return VideoOutcome(video=video, outcome=Outcome.SKIPPED)
@@ -77,10 +92,11 @@ def left(foreseen: Foreseen, *, chosen: bool) -> VideoOutcome:
     why = _NOT_ENDED if chosen else _NOT_CHOSEN
     if found is None:
         return VideoOutcome(video=video, outcome=Outcome.PENDING, reasons=(why,))
-    known = foreseen.outcome
-    return ended(
-        found, Carried(entry=foreseen.entry, pending=why if known is Outcome.PENDING else None)
-    )
+    pending = why if foreseen.outcome is Outcome.PENDING else None
+    outcome = ended(found, Carried(entry=now, pending=pending))
+    if pending is not None and outcome.outcome is Outcome.COMMITTED:
+        return replace(outcome, outcome=Outcome.PENDING, rows=0, reasons=(pending,))
+    return outcome
 
 
 def needs_permission(outcomes: Iterable[VideoOutcome]) -> tuple[ExitCode, ...]:

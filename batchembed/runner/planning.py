@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from batchembed.core.failures import is_retried
 from batchembed.core.forecast import (
     COLLECT,
+    DROP,
     LOOK_UP,
+    NOTHING,
     READ,
     REJECT,
     SKIP,
@@ -23,10 +25,28 @@ from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.quota import Charge, Charges
 from batchembed.core.segments import window
 from batchembed.core.states import Entry
+from batchembed.dataset.record import RowSpec
+from batchembed.runner.heal import HasRows, as_it_is
 from batchembed.runner.presume import is_forgotten
 from batchembed.runner.survey import Surveyed
 
 _IF_NOT_LISTED = "unless the service lists a task of it: the ledger was lost"
+
+
+def drops(manifest: Manifest, specs: Iterable[RowSpec]) -> tuple[Planned, ...]:
+    """The videos of a dataset's record that the next one has no longer, by `on_removed: drop`."""
+    if manifest.on_removed != "drop":
+        return ()
+    named = {video.video_id for video in manifest.videos}
+    return tuple(
+        Planned(video_id=spec.video_id, action=DROP, why=f"its {_rows(spec)} go: on_removed: drop")
+        for spec in specs
+        if spec.video_id not in named and spec.published_rows
+    )
+
+
+def _rows(spec: RowSpec) -> str:
+    return f"{spec.published_rows:,} row{'' if spec.published_rows == 1 else 's'}"
 
 
 @dataclass(kw_only=True)
@@ -36,6 +56,7 @@ class Planner:
     manifest: Manifest
     profile: Profile
     entries: Mapping[JobKey, Entry]
+    has_rows: HasRows
     charges: Iterable[Charge]
     blocked_until: float | None  #: as the service said to an earlier run
     now: float
@@ -43,6 +64,7 @@ class Planner:
     limit: int | None = None  #: creates
     lacking: bool = False  #: the ledger may not know every create
     named: Collection[JobKey] = ()  #: jobs of videos that this run is not asked for
+    dropped: Iterable[Planned] = ()  #: what leaves the dataset
     _seen: set[JobKey] = field(default_factory=set)
 
     def forecast(self, videos: Iterable[tuple[Video, Surveyed | None]]) -> Forecast:
@@ -50,7 +72,7 @@ class Planner:
         planned = [self._plan(video, found) for video, found in videos]
         unread = any(each.action == READ for each in planned)
         return forecast(
-            planned,
+            (*planned, *self.dropped),
             charges=Charges(
                 self.manifest.quota,
                 self.manifest.budget,
@@ -86,12 +108,12 @@ class Planner:
             return Planned(video_id=video.video_id, action=action, why=why)
         if found.job.job_key in self._seen:
             why = "the same content and parameters as another"
-            return Planned(video_id=video.video_id, action=SKIP, why=why)
+            return Planned(video_id=video.video_id, action=NOTHING, why=why)
         self._seen.add(found.job.job_key)
         return self._owed(video, found.job)
 
     def _owed(self, video: Video, job: Job) -> Planned:
-        entry = self.entries.get(job.job_key)
+        entry = as_it_is(self.entries.get(job.job_key), video, self.has_rows)
         action = decide(
             entry,
             idempotent=self._idempotent,
@@ -116,7 +138,7 @@ class Planner:
             case Collect(task_id=task_id):
                 return Planned(video_id=video.video_id, action=COLLECT, why=f"task {task_id}")
             case Skip(why=why):
-                return Planned(video_id=video.video_id, action=SKIP, why=why)
+                return Planned(video_id=video.video_id, action=NOTHING, why=why)
 
 
 def _submitted_sec(job: Job) -> float | None:

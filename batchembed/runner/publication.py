@@ -42,7 +42,6 @@ class Publication:
     manifest: Manifest
     before: Mapping[VideoId, RowSpec]  #: the last record's
     entries: Mapping[JobKey, Entry]
-    has_rows: Callable[[RowSpec], bool]  #: whether what the last record has of a video is there
     chosen: frozenset[VideoId]  #: the videos that this run is asked for
     ended: dict[VideoId, tuple[Surveyed | None, VideoOutcome]] = field(default_factory=dict)
     asked: dict[VideoId, JobKey | None] = field(default_factory=dict)  #: of surveyed videos
@@ -89,15 +88,18 @@ class Publication:
             return None
         entry = self.entries.get(found.job.job_key)
         if entry is None or entry.state not in {State.STAGED, State.COMMITTED}:
-            return self._left_of(video, found.job.job_key)
+            return self._left_of(video, found.job.job_key, entry)
         return row_spec(found, entry)
 
-    def _left_of(self, video: Video, key: JobKey) -> RowSpec | None:
-        """The rows that there are of a job of which more was wanted and could not be had."""
+    def _left_of(self, video: Video, key: JobKey, entry: Entry | None) -> RowSpec | None:
+        """The rows that the record has of a video whose own could not be had.
+
+        Those of another job go, unless the service has but forgotten this one: that says nothing
+        about the video. Where they are missing, no record is made that forgets them.
+        """
         before = self._earlier(video)
-        if before is None or before.job_key != key or not self.has_rows(before):
-            return None
-        return before
+        is_lost = entry is not None and entry.state is State.LOST
+        return before if before is not None and (is_lost or before.job_key == key) else None
 
     def _earlier(self, video: Video) -> RowSpec | None:
         """The rows that the last record has of a video, under what the manifest says of it now."""
@@ -122,11 +124,20 @@ class Publication:
         return video.skip is not None or (found is not None and found.unread)
 
     def outcomes(self, pending: Callable[[Video], VideoOutcome]) -> tuple[VideoOutcome, ...]:
-        """Every video of the manifest; `pending` speaks for those that did not end."""
+        """Every video of the manifest; `pending` speaks for those that did not end.
+
+        The jobs of those that did are as they are now: a publish moves them after their end.
+        """
         return tuple(
-            self.ended[video.video_id][1] if video.video_id in self.ended else pending(video)
+            self._as_now(self.ended[video.video_id][1])
+            if video.video_id in self.ended
+            else pending(video)
             for video in self.manifest.videos
         )
+
+    def _as_now(self, outcome: VideoOutcome) -> VideoOutcome:
+        key = outcome.job_key
+        return replace(outcome, entry=None if key is None else self.entries.get(key))
 
     def staged_jobs(self, specs: Sequence[RowSpec]) -> tuple[Entry, ...]:
         """The entries of these rows that no record names yet."""

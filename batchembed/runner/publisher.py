@@ -10,17 +10,30 @@ from dataclasses import dataclass, field, replace
 
 from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Video
-from batchembed.core.outcome import Outcome, VideoOutcome
+from batchembed.core.outcome import Outcome, VideoOutcome, withheld
+from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
+from batchembed.dataset.publish import RowsMissingError
 from batchembed.dataset.schema import DatasetSchema, dataset_schema
 from batchembed.errors import BatchembedError, StorageError
 from batchembed.runner.book import Book
 from batchembed.runner.listen import Published
 from batchembed.runner.listing import side_files
-from batchembed.runner.locked import LockedBuild, withheld
+from batchembed.runner.locked import LockedBuild
 from batchembed.runner.publication import Publication
 from batchembed.runner.setting import Setting
 from batchembed.runner.writing import Writing
+
+_UNPUBLISHED = Reason(
+    code="withheld",
+    message="its rows are staged: a locked run publishes once every video has ended",
+    hint="run again",
+)
+_UNFETCHED = Reason(
+    code="withheld",
+    message="its rows are staged: those of missing parts are fetched first",
+    hint="run again",
+)
 
 
 def schema_of(setting: Setting, publication: Publication) -> DatasetSchema:
@@ -74,11 +87,14 @@ class Publisher:
     async def _publish_early(self) -> None:
         """Publish before the end, where there are rows or were.
 
-        What fails in it ends the run, also where nobody waits any more.
+        What fails in it ends the run, also where nobody waits any more; but rows of the last record
+        that are being fetched again are waited for.
         """
         try:
             if self.publication.listed() or self.setting.dataset.last() is not None:
                 await self.publish()
+        except RowsMissingError:
+            pass  # the end tells it, if they can't be had
         except BatchembedError as error:
             self.halt(error)
 
@@ -94,6 +110,33 @@ class Publisher:
         async with self._turn:
             return await self._publish()
 
+    async def publish_last(self) -> tuple[VideoOutcome, ...]:
+        """Publish at the end of a run: nothing, if rows of the last record are yet to be fetched.
+
+        Nor where what ended it came before there was anything to tell in a first record.
+
+        Returns:
+            The outcome of each video of the manifest.
+
+        Raises:
+            BatchembedError: it can't be published; the last record is as it was.
+        """
+        outcomes = self.publication.outcomes(self.left)
+        if self.halted() is not None and self._is_empty(outcomes):
+            return outcomes
+        try:
+            return await self.publish()
+        except RowsMissingError as error:
+            if not all(self.book[key].state is State.READY for key in error.job_keys):
+                raise
+            return withheld(self.publication.outcomes(self.left), _UNFETCHED)
+
+    def _is_empty(self, outcomes: Iterable[VideoOutcome]) -> bool:
+        """Whether a first record would have no row and no failure."""
+        return self.setting.dataset.last() is None and all(
+            each.outcome in {Outcome.PENDING, Outcome.SKIPPED} for each in outcomes
+        )
+
     async def publish_locked(self, locked: LockedBuild) -> tuple[VideoOutcome, ...]:
         """Publish once every video has ended, and only what was locked.
 
@@ -106,7 +149,7 @@ class Publisher:
             raise halted
         outcomes = self.publication.outcomes(self.left)
         if halted or any(each.outcome is Outcome.PENDING for each in outcomes):
-            return withheld(outcomes)
+            return withheld(outcomes, _UNPUBLISHED)
         locked.require_outcomes(outcomes)
         published = await self.publish()
         record = self.setting.dataset.last()
@@ -149,7 +192,7 @@ class Publisher:
             setting.listener.notice(
                 Published(number=record.number, rows=record.rows, parts=len(record.parts))
             )
-        return outcomes
+        return publication.outcomes(self.left)
 
     async def _commit(self, staged: Iterable[Entry], number: int) -> None:
         await self.book.move_all(

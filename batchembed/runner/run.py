@@ -9,19 +9,17 @@ from batchembed.core.forecast import plan_line
 from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
-from batchembed.core.states import Entry, Staged, State
-from batchembed.dataset.publish import RowSpec
-from batchembed.dataset.staging import staged_name
+from batchembed.core.states import Entry, State
 from batchembed.errors import PRECEDENCE, BatchembedError
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
-from batchembed.runner.heal import sought_again
+from batchembed.runner.heal import as_it_is, sought_again
 from batchembed.runner.in_flight import find_again
 from batchembed.runner.listen import Ended, Moved, Started, Warned
 from batchembed.runner.observe import take_request_id
 from batchembed.runner.opening import Opened, opened
-from batchembed.runner.outcomes import ended, left, needs_permission, not_sent
-from batchembed.runner.planning import Planner
+from batchembed.runner.outcomes import cut_short, ended, left, needs_permission, not_sent
+from batchembed.runner.planning import Planner, drops
 from batchembed.runner.publication import Publication
 from batchembed.runner.publisher import Publisher, schema_of
 from batchembed.runner.setting import Setting
@@ -58,7 +56,6 @@ class _Run:
             manifest=manifest,
             before={spec.video_id: spec for spec in setting.dataset.specs()},
             entries=self._book.entries,
-            has_rows=self._has_published,
             chosen=frozenset(video.video_id for video in manifest.videos if self._is_chosen(video)),
         )
         self._publisher = Publisher(
@@ -118,13 +115,15 @@ class _Run:
                 task.cancel()
             await asyncio.gather(*left_over, return_exceptions=True)
         if locked is None:
-            return self._report(await publisher.publish())
+            return self._report(await publisher.publish_last())
         return self._report(await publisher.publish_locked(locked))
 
     def _foresee(self) -> tuple[Foreseen, ...]:
         """Every video, as far as it is known beforehand; its figures are told."""
         setting = self._setting
-        foreseen = foresee(setting.manifest, setting.profile, self._book.entries, self._known)
+        foreseen = foresee(
+            setting.manifest, setting.profile, self._book.entries, self._known, self._has_rows
+        )
         for each in foreseen:
             if each.found is not None and each.found.job is not None:
                 self._names.setdefault(each.found.job.job_key, each.video.video_id)
@@ -148,6 +147,8 @@ class _Run:
             manifest=setting.manifest,
             profile=setting.profile,
             entries=self._book.entries,
+            has_rows=self._has_rows,
+            dropped=drops(setting.manifest, setting.dataset.specs()),
             charges=crew.charges,
             blocked_until=crew.blocked_until,
             now=self._began,
@@ -195,7 +196,7 @@ class _Run:
                 return await self._crew.carrier.carry(key, None)
         except BatchembedError as error:
             self._halt(error)
-            return Carried(entry=self._book.get(key))
+            return Carried(entry=self._book.get(key), pending=cut_short(error))
 
     # -- the manifest's videos
 
@@ -245,6 +246,10 @@ class _Run:
         try:
             carried = await self._carry(video, job, identity)
             shared.set_result(carried)
+        except BatchembedError as error:
+            self._halt(error)
+            carried = Carried(entry=self._book.get(key), pending=cut_short(error))
+            shared.set_result(carried)
         finally:
             shared.cancel()  # where it has no result, nobody is to wait for one
         return carried
@@ -267,9 +272,7 @@ class _Run:
 
     def _lacks_rows(self, entry: Entry | None, video: Video) -> bool:
         """Whether a job is committed whose rows for this video are nowhere."""
-        if entry is None or entry.state is not State.COMMITTED:
-            return False
-        return not self._has_rows(entry, video)
+        return as_it_is(entry, video, self._has_rows) is not entry
 
     def _has_rows(self, entry: Entry, video: Video) -> bool:
         return entry.staged is not None and self._setting.dataset.has_rows(
@@ -277,12 +280,6 @@ class _Run:
             entry.staged,
             options=video.embedding_option,
             staging=self._setting.home.staging,
-        )
-
-    def _has_published(self, spec: RowSpec) -> bool:
-        staged = Staged(file=staged_name(spec.job_key), rows=spec.rows, sha256=spec.rows_sha256)
-        return self._setting.dataset.has_rows(
-            spec.job_key, staged, options=spec.options, staging=self._setting.home.staging
         )
 
     def _end(self, video: Video, found: Surveyed | None, outcome: VideoOutcome) -> None:
@@ -308,7 +305,11 @@ class _Run:
 
     def _left(self, video: Video) -> VideoOutcome:
         """A video that this run did not come to, or was not asked for: what is known of it."""
-        return left(self._foreseen[video.video_id], chosen=self._is_chosen(video))
+        foreseen = self._foreseen[video.video_id]
+        job = None if foreseen.found is None else foreseen.found.job
+        entry = None if job is None else self._book.get(job.job_key)
+        now = as_it_is(entry, video, self._has_rows)
+        return left(foreseen, now, chosen=self._is_chosen(video))
 
     # -- the report
 
@@ -364,7 +365,8 @@ class _Run:
         return (
             (
                 f"{len(gone)} tasks in flight are of videos that the manifest no longer names "
-                f"({names}): they are collected, and kept in the state folder"
+                f"({names}): they are collected, and kept in the state folder; name the videos again "
+                "to publish them"
             ),
         )
 

@@ -19,7 +19,6 @@ import pytest
 from batchembed.cli.main import main
 from batchembed.core.outcome import Outcome
 from batchembed.core.states import State
-from batchembed.dataset.publish import RowsMissingError
 from batchembed.errors import ExitCode, LedgerError
 from batchembed.runner.listen import Event, Moved
 from batchembed.store import queries
@@ -332,27 +331,6 @@ def test_missing_parts_are_told_from_and_made_again_without_a_payment(
     report = bench.run()
 
     assert (report.exit_code, report.submitted, bench.parts()) == (ExitCode.OK, 0, parts)
-
-
-def test_missing_parts_of_a_video_that_is_no_longer_named_are_an_error_that_says_so(
-    bench: Bench,
-) -> None:
-    bench.write(entries("a"))
-    for path in bench.parts():
-        (bench.output / path).unlink()
-
-    for _ in range(2):
-        with pytest.raises(RowsMissingError) as refused:
-            bench.run()
-        assert refused.value.exit_code is ExitCode.IO
-        for way in ("restore the parts", "name video b in the manifest again", "on_removed: d"):
-            assert way in str(refused.value)
-        assert "run again" not in str(refused.value)
-
-    bench.write(entries("a"), more="on_removed: drop\n")
-    assert bench.run().exit_code is ExitCode.OK
-    bench.write(entries(*FILMS))
-    assert bench.run().exit_code is ExitCode.OK
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "commits/000001.json"])

@@ -681,6 +681,51 @@ def test_an_address_without_the_api_fails_no_video(bench: Bench) -> None:
     halted = bench.run()
     assert halted.exit_code is ExitCode.UNAVAILABLE
     assert Outcome.FAILED not in outcomes(halted).values()
+    assert halted.record is None
+
+
+def test_a_video_of_the_same_content_as_a_refused_one_is_told_as_refused(bench: Bench) -> None:
+    shutil.copy(bench.folder / "v" / "a.mp4", bench.folder / "v" / "twin.mp4")
+    bench.write(entries("a", "twin"))
+    nowhere = NotFoundError(status_code=404, message="page not found")
+    bench.wrap = lambda client: ClumsyClient(client, error=nowhere, after=False)
+
+    one, twin = bench.run().videos
+
+    assert one.job_key is not None
+    assert (one.job_key, one.entry, one.reasons) == (twin.job_key, twin.entry, twin.reasons)
+    assert [reason.code for reason in twin.reasons] == ["http_404"]
+
+
+def test_a_run_that_ends_early_still_leaves_a_list_of_what_was_rejected(bench: Bench) -> None:
+    bench.write(entries("a", "gone"))
+    nowhere = NotFoundError(status_code=404, message="page not found")
+    bench.wrap = lambda client: ClumsyClient(client, error=nowhere, after=False)
+
+    report = bench.run()
+
+    assert (report.exit_code, report.record, report.rows) == (ExitCode.UNAVAILABLE, 1, 0)
+    assert [line["video_id"] for line in side_file(bench, "failures.jsonl")] == ["gone"]
+
+
+def test_a_video_that_is_staged_and_not_asked_for_is_not_told_as_committed(bench: Bench) -> None:
+    bench.write(entries("a", "b"))
+    bench.run(only=["a"])
+
+    def killed(event: Event) -> None:
+        if isinstance(event, Moved) and event.state is State.STAGED:
+            raise KilledError
+
+    with pytest.raises(BaseExceptionGroup):
+        bench.run(heard=Heard(then=killed))
+
+    report = bench.run(only=["a"])
+
+    (b,) = (video for video in report.videos if video.video.video_id == "b")
+    assert b.entry is not None
+    assert (b.entry.state, b.outcome, b.rows) == (State.STAGED, Outcome.PENDING, 0)
+    assert report.exit_code is ExitCode.AGAIN
+    assert set(bench.rows()["video_id"].to_pylist()) == {"a"}
 
     bench.wrap = lambda client: client
     assert bench.run().exit_code is ExitCode.OK

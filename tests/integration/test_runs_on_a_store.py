@@ -144,8 +144,8 @@ def test_who_lost_the_dataset_creates_no_more_tasks_and_the_next_run_goes_on(
     assert "was taken over" in report.halted
     assert len(embedded(bench)) == after
     bench.storage_at = mine
-    assert bench.run().exit_code == 0
-    assert len(embedded(bench)) == 3 - after
+    again = bench.run()  # what was still embedded when the first ended is embedded anew
+    assert (again.exit_code, again.submitted) == (0, 3 - after)
 
 
 def test_a_key_that_expires_at_any_request_leaves_the_last_record_whole(

@@ -107,7 +107,13 @@ class Prepared:
         with self.open_ledger() as ledger:
             known = ledger.files()
         wanted = tuple(video for video in manifest.videos if video.video_id == name)
-        (each,) = foresee(replace(manifest, videos=wanted), profile(manifest.profile), {}, known)
+        (each,) = foresee(
+            replace(manifest, videos=wanted),
+            profile(manifest.profile),
+            {},
+            known,
+            lambda entry, video: True,
+        )
         assert each.found is not None
         assert each.found.job is not None
         return each.found.job.job_key

@@ -141,8 +141,8 @@ def test_what_earlier_runs_left_is_not_submitted_again(
         "doubt": "look_up",
         "flight": "wait",
         "ready": "collect",
-        "lost": "skip",
-        "failed": "skip",
+        "lost": "nothing",
+        "failed": "nothing",
     }
     assert told["submit"]["videos"] == 1
     assert told["in_flight_unnamed"] == 1
@@ -155,9 +155,9 @@ def test_what_is_tried_again_is_planned(tmp_path: Path, capsys: pytest.CaptureFi
     def actions(*argv: str) -> list[str]:
         return [each["action"] for each in planned(capsys, path, *argv)["videos"]]
 
-    assert actions() == ["skip", "skip"]
+    assert actions() == ["nothing", "nothing"]
     assert actions("--retry", "failed") == ["submit", "submit"]
-    assert actions("--retry", "failed:lost") == ["submit", "skip"]
+    assert actions("--retry", "failed:lost") == ["submit", "nothing"]
     assert main(["plan", path, "--retry", "failed:lots"]) == 2
     assert "did you mean lost?" in capsys.readouterr().err
 

@@ -11,6 +11,7 @@ from batchembed.core.forecast import (
     COLLECT,
     HOLD_BACK,
     LOOK_UP,
+    NOTHING,
     READ,
     REJECT,
     SKIP,
@@ -121,13 +122,13 @@ def test_what_budget_quota_and_limit_hold_back_is_told_with_its_reason() -> None
 def test_everything_else_is_counted_and_needs_requests_too() -> None:
     planned = [
         Planned(video_id=action, action=action)
-        for action in (SKIP, REJECT, READ, COLLECT, WAIT, LOOK_UP)
+        for action in (SKIP, NOTHING, REJECT, READ, COLLECT, WAIT, LOOK_UP)
     ]
     told = foresee(planned, unnamed=1)
     assert told.others == 7
     assert plan_line(told, hosted=True) == (
         "plan: 1 in doubt; 1 in flight; 1 to collect; 1 to be read first; "
-        "1 rejected; 1 to leave alone; 1 task in flight of videos that are no longer named"
+        "1 rejected; 1 skipped; 1 to leave alone; 1 task in flight of videos that are no longer named"
     )
 
 

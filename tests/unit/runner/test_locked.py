@@ -12,14 +12,13 @@ from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.model import Content, Job, JobKey
 from batchembed.core.outcome import Outcome
 from batchembed.core.problems import Reason
-from batchembed.core.states import Staged, State
 from batchembed.dataset.folder import Folder
 from batchembed.dataset.record import Part
 from batchembed.errors import DatasetError
-from batchembed.runner.locked import LockedBuild, found_video, withheld
+from batchembed.runner.locked import LockedBuild, found_video
 from batchembed.runner.survey import Surveyed
 from tests.support.locks import ENGINE, a_lock, a_locked_video, a_part
-from tests.unit.report.reports import a_job, a_video
+from tests.unit.report.reports import a_video
 
 PARTS = (a_part("1"), a_part("2"))
 
@@ -125,20 +124,3 @@ def test_only_a_video_that_failed_now_is_to_be_tried_again() -> None:
     with pytest.raises(BuildDiffersError, match="restore the lock file") as raised:
         build.require_outcomes([ended])
     assert "--retry" not in str(raised.value)
-
-
-def test_what_is_staged_is_not_committed_where_nothing_is_published() -> None:
-    rows = Staged(file="k.arrow", rows=(("audio", 2),), sha256="1")
-    staged, committed = (
-        replace(
-            a_video(name, Outcome.COMMITTED),
-            entry=replace(a_job("k", State.PLANNED), staged=rows, commit=1, state=state),
-            rows=2,
-        )
-        for name, state in (("a", State.STAGED), ("b", State.COMMITTED))
-    )
-
-    held, kept = withheld((staged, committed))
-
-    assert (held.outcome, held.rows, held.reasons[0].code) == (Outcome.PENDING, 0, "withheld")
-    assert kept == committed
