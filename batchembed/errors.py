@@ -302,6 +302,8 @@ class ApiError(ServiceError):
         code: the API's own error code, such as `parameter_invalid`; None if it gave none.
         retry_after_s: seconds the service asks to wait, if it does.
         limits: what its X-RateLimit headers say, if it sent any.
+
+    Its message ends in `hint`, where there is one.
     """
 
     def __init__(
@@ -314,6 +316,7 @@ class ApiError(ServiceError):
         message: str | None = None,
         retry_after_s: float | None = None,
         limits: RateLimits | None = None,
+        hint: str | None = None,
     ) -> None:
         self.status_code = status_code
         self.headers = dict(headers or {})
@@ -323,7 +326,8 @@ class ApiError(ServiceError):
         self.retry_after_s = retry_after_s
         self.limits = limits
         words = ": ".join(part for part in (code, message) if part)
-        super().__init__(f"the service answered {status_code}" + (f" {words}" if words else ""))
+        told = f"the service answered {status_code}" + (f" {words}" if words else "")
+        super().__init__(told if hint is None else f"{told.rstrip('.')}; {hint}")
 
 
 class BadRequestError(ApiError):

@@ -70,9 +70,8 @@ class AsyncTasksClient:
         self._budget = RetryBudget()
         self._sleep = sleep
         self._observer: Observer = Unobserved() if observer is None else observer
-        self._api_key = as_key(api_key)
-        terms = Terms(
-            api_key=self._api_key,
+        self._terms = terms = Terms(
+            api_key=as_key(api_key),
             base_url=base_url,
             headers=headers,
             timeout_s=timeout,
@@ -246,5 +245,5 @@ class AsyncTasksClient:
 
     def _accepted(self, call: Call[Any], received: Received) -> bytearray:
         code, headers = received.status_code, received.headers
-        self._observer.answered(head_of(call.kind, code, headers, api_key=self._api_key))
-        return accepted(received, self._api_key)
+        self._observer.answered(head_of(call.kind, code, headers, api_key=self._terms.api_key))
+        return accepted(received, self._terms)

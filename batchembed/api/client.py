@@ -119,5 +119,5 @@ def _key_of(env: Mapping[str, str] | None) -> ApiKey:
     env = os.environ if env is None else env
     for name in API_KEY_VARIABLES:
         if env.get(name):
-            return ApiKey(env[name])
+            return ApiKey(env[name], variable=name)
     raise ArgumentError(f"no API key: give api_key, or set {API_KEY_VARIABLES[0]}")

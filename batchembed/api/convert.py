@@ -11,7 +11,7 @@ import httpx
 import msgspec
 
 from batchembed.api.observe import Answered, Kind
-from batchembed.api.options import ApiKey
+from batchembed.api.options import ApiKey, public_text
 from batchembed.core.redact import redacted
 from batchembed.errors import (
     AnswerError,
@@ -62,11 +62,17 @@ _BY_CODE: dict[str, type[ApiError]] = {
 
 
 def error_of(
-    status_code: int, headers: Mapping[str, str], body: bytes, *, api_key: ApiKey | None = None
+    status_code: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    *,
+    api_key: ApiKey | None = None,
+    base_url: str | None = None,
 ) -> ApiError:
     """The error that an answer means: by its code, then by its status.
 
-    The key is nowhere in it, and its message is redacted of what signs a URL.
+    The key is nowhere in it, and its message is redacted of what signs a URL. One that is about the
+    key says where it is from and which service `base_url` is.
     """
     if api_key is not None:
         body = body.replace(api_key.reveal().encode(), b"(key)")
@@ -91,7 +97,16 @@ def error_of(
         message=None if said is None else _line(redacted(said)),
         retry_after_s=retry_after_s(lowered),
         limits=rate_limits(lowered),
+        hint=_whose(api_key, base_url) if kind is AuthenticationError else None,
     )
+
+
+def _whose(api_key: ApiKey | None, base_url: str | None) -> str | None:
+    """What to look at where a key is refused."""
+    if api_key is None or base_url is None:
+        return None
+    named = "the one given" if api_key.variable is None else f"that of {api_key.variable}"
+    return f"the key is {named}, base_url is {public_text(base_url)}: see that they belong together"
 
 
 def head_of(

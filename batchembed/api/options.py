@@ -21,14 +21,19 @@ REQUEST_TIMEOUT_S = 60.0
 class ApiKey:
     """A key that does not print."""
 
-    __slots__ = ("_value",)
+    __slots__ = ("_value", "variable")
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: str, *, variable: str | None = None) -> None:
         """Take a key; space around it is not part of it, as a file's last newline is.
+
+        Args:
+            value: the key itself.
+            variable: of the environment, if it was read from there: messages name it.
 
         Raises:
             ArgumentError: it is empty, or has what no header can carry.
         """
+        self.variable = variable
         self._value = value.strip()
         if not self._value or not self._value.isascii() or not self._value.isprintable():
             raise ArgumentError("the API key is empty, or has characters that no key has")

@@ -194,7 +194,7 @@ def require_readable(response: httpx.Response) -> None:
         raise AnswerError(f"the answer is encoded as {coding[:40]!r}, which was not asked for")
 
 
-def accepted(received: Received, api_key: ApiKey | None) -> bytearray:
+def accepted(received: Received, terms: Terms) -> bytearray:
     """The body of an answer that says that all is well.
 
     Raises:
@@ -202,6 +202,10 @@ def accepted(received: Received, api_key: ApiKey | None) -> bytearray:
     """
     if not 200 <= received.status_code < 300:
         raise error_of(
-            received.status_code, received.headers, bytes(received.body), api_key=api_key
+            received.status_code,
+            received.headers,
+            bytes(received.body),
+            api_key=terms.api_key,
+            base_url=terms.base_url,
         )
     return received.body

@@ -84,9 +84,8 @@ class TasksClient:
         self._retry = retry
         self._budget = RetryBudget()
         self._sleep = sleep
-        self._api_key = as_key(api_key)
-        terms = Terms(
-            api_key=self._api_key,
+        self._terms = terms = Terms(
+            api_key=as_key(api_key),
             base_url=base_url,
             headers=headers,
             timeout_s=timeout,
@@ -271,6 +270,6 @@ class TasksClient:
     def _once(self, call: Call[T]) -> T:
         lane = self._requests if call.submitted is None else self._creates
         with translating(call.name, call.submitted):
-            answer = call.read(accepted(lane.send(call), self._api_key))
+            answer = call.read(accepted(lane.send(call), self._terms))
         self._budget.earn()
         return answer

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import glob
 import importlib.metadata
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -130,10 +131,11 @@ def _why_none(asked: Read, report: RunReport, record: Record, path: Path) -> str
     unread = [video.video.video_id for video in report.videos if _is_unread(video)]
     if unread:
         more = ", ..." if len(unread) > _NAMED else ""
+        stays = f"; {path} is as it was" if os.path.lexists(path) else ""
         return (
             f"{len(unread)} of {len(report.videos)} videos can't be read "
-            f"({', '.join(unread[:_NAMED])}{more}); {path} is as it was: mount their disk, or take "
-            "them out of the manifest, and run again"
+            f"({', '.join(unread[:_NAMED])}{more}){stays}: mount their disk, or take them out of "
+            "the manifest, and run again"
         )
     nameless = _nameless(asked.manifest.file)
     if nameless is not None:

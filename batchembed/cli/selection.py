@@ -25,6 +25,8 @@ def chosen(videos: Sequence[Video], patterns: Sequence[str]) -> tuple[VideoId, .
     for pattern in patterns:
         named = {pattern} & set(ids) or {each for each in ids if fnmatchcase(each, pattern)}
         if not named:
+            if set(pattern) & set("*?["):  # an id that looks like it was not meant
+                raise UsageError(f"--only {pattern!r}: no id of the manifest matches this pattern")
             raise UsageError(
                 f"--only {pattern!r} names no video of the manifest{_meant(pattern, ids)}"
             )

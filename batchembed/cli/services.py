@@ -34,7 +34,7 @@ def require_service(manifest: Manifest, env: Mapping[str, str]) -> ApiKey | None
     # Then the spellings that users of the official SDK have set.
     for variable in (name, *API_KEY_VARIABLES[1:]):
         if env.get(variable):
-            return ApiKey(env[variable])
+            return ApiKey(env[variable], variable=variable)
     raise UsageError(
         f"the API key's variable {name} is not set: export {name}=..., or rehearse without a key "
         "by --engine local"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from batchembed.core.outcome import Outcome, VideoOutcome
 from batchembed.core.run_report import RunReport
@@ -34,7 +34,7 @@ def summary(report: RunReport, *, python: str = "python") -> str:
         *_counts(report),
         *_left(report),
         *(f"warning: {warning}" for warning in report.warnings),
-        *_troubles(report.videos),
+        *_troubles(report),
         *_dataset(report, python),
     ]
     if report.counts[Outcome.FAILED]:
@@ -91,11 +91,10 @@ def _again(account: Account, currency: str) -> str:
     return what + (money(account.cost, currency) if account.cost else "")
 
 
-def _troubles(videos: Iterable[VideoOutcome]) -> list[str]:
-    told = tuple(videos)
-    alike = Counter(_left_for(video) for video in told)
+def _troubles(report: RunReport) -> list[str]:
+    alike = Counter(_left_for(video) for video in report.videos)
     lines = []
-    for video in told:
+    for video in report.videos:
         if alike[_left_for(video)] > _ALIKE and _left_for(video):
             continue
         if video.outcome in {Outcome.REJECTED, Outcome.FAILED, Outcome.PENDING}:
@@ -109,7 +108,12 @@ def _troubles(videos: Iterable[VideoOutcome]) -> list[str]:
         ]
     if len(lines) > _SHOWN:
         more = len(lines) - _SHOWN
-        lines = [*lines[:_SHOWN], f"  and {more} more: see _batchembed/videos.jsonl in the dataset"]
+        where = (
+            "`--format json` has all"
+            if report.record is None
+            else "see _batchembed/videos.jsonl in the dataset"
+        )
+        lines = [*lines[:_SHOWN], f"  and {more} more: {where}"]
     return lines + [
         f"  pending {many(n, 'video')}: {why}" for why, n in alike.items() if why and n > _ALIKE
     ]

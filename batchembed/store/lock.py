@@ -22,7 +22,10 @@ def run_lock(path: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StorageError(f"the lock {path} can't be made: {error.strerror}") from error
+        raise StorageError(
+            f"the lock {path} can't be made: {error.strerror}; see to its folder, its disk and its "
+            "permissions, then run again"
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -41,7 +44,9 @@ def run_lock(path: Path) -> Iterator[None]:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         except OSError as error:
-            raise StorageError(f"the lock {path} can't be written: {error.strerror}") from error
+            raise StorageError(
+                f"the lock {path} can't be written: {error.strerror}; see to its disk, then run again"
+            ) from error
         yield
     finally:
         os.close(descriptor)

@@ -9,6 +9,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -199,13 +200,59 @@ def test_diff_of_two_models_says_why_no_vector_is_compared(
     )
 
 
+def mount_read_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a folder be on a file system that nobody may write to."""
+    access, statvfs = os.access, os.statvfs
+
+    def may(path: str | Path, mode: int) -> bool:
+        return access(path, mode) and not (
+            mode & os.W_OK and root in (Path(path), *Path(path).parents)
+        )
+
+    monkeypatch.setattr(os, "access", may)
+    monkeypatch.setattr(
+        os, "statvfs", lambda path: SimpleNamespace(f_flag=statvfs(path).f_flag | os.ST_RDONLY)
+    )
+
+
+def test_gc_of_what_can_not_be_written_says_so_and_that_it_can_be_listed(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mount_read_only(folder / "a", monkeypatch)
+
+    assert main(["gc", "a"]) == 74
+
+    told = f"nothing can be removed from {folder / 'a'}: Read-only file system; `gc --dry-run`"
+    assert told in capsys.readouterr().err
+    assert main(["gc", "a", "--dry-run"]) == 0
+
+
+def test_a_run_into_what_is_mounted_read_only_does_not_blame_permissions(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "v.mp4").touch()
+    (folder / "m.yaml").write_text(
+        "version: 1\nengine: local\nvideos: [{video_file: v.mp4}]\noutput: {path: a}\n",
+        encoding="utf-8",
+    )
+    mount_read_only(folder / "a", monkeypatch)
+
+    assert main(["run", "m.yaml"]) == 73
+
+    told = f"{folder / 'a'} can't be written: Read-only file system; mount its file system for"
+    assert told in capsys.readouterr().err
+
+
 def test_diff_and_gc_refuse_what_is_no_dataset(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "mine").mkdir()
-    for arguments in (["diff", "a", "mine"], ["diff", "nothing", "a"], ["gc", "mine"]):
-        assert main(arguments) == 66
-        assert "is no dataset of batchembed" in capsys.readouterr().err
+    (folder / "mine" / "notes").touch()
+    for verb in (["diff", "a"], ["gc"], ["verify"]):
+        assert main([*verb, "mine"]) == 66
+        assert "mine is no dataset of batchembed: it has no _batchembed/" in capsys.readouterr().err
+        assert main([*verb, "nothing"]) == 66
+        assert f"there is no dataset at {folder / 'nothing'}: name" in capsys.readouterr().err
     assert main(["diff", "a", "b", "--tolerance", "nan"]) == 2
     assert main(["diff", "a"]) == 2
 
@@ -292,7 +339,7 @@ def test_a_dataset_on_a_store_is_compared_with_one_in_a_folder(
     assert told == local
     assert main(["diff", "a", s3.uri("nothing")]) == 66
     assert main(["gc", s3.uri("nothing")]) == 66
-    assert capsys.readouterr().err.count("is no dataset of batchembed") == 2
+    assert capsys.readouterr().err.count(f"there is no dataset at {s3.uri('nothing')}") == 2
 
 
 @pytest.mark.parametrize("arguments", [["gc"], ["gc", "--dry-run"], ["diff", "a"]])

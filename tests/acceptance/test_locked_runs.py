@@ -452,10 +452,15 @@ def test_videos_out_of_reach_leave_the_lock_file_as_it_was(
     assert world.run("--locked") == 0
 
 
-def test_a_build_that_lacks_a_file_is_not_locked(world: World) -> None:
+def test_a_build_that_lacks_a_file_is_not_locked(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     (world.folder / "v" / "b.mp4").unlink()
     assert world.run() == 3
     assert not world.lock.exists()
+    heard = capsys.readouterr().out
+    assert "1 of 2 videos can't be read (b): mount their disk" in heard
+    assert "as it was" not in heard
 
 
 def test_a_damaged_part_is_not_what_was_locked(

@@ -87,7 +87,7 @@ def test_what_is_no_dataset_is_exit_66(
     if what == "a file":
         place.touch()
     assert main(["verify", str(place)], env={}) == 66
-    assert "name the folder of output.path" in capsys.readouterr().err
+    assert "name what a manifest has as output.path" in capsys.readouterr().err
 
 
 def test_a_lost_dataset_file_is_damage(root: Path) -> None:

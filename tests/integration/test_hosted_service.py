@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,15 +38,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def states(report: dict[str, Any]) -> list[str | None]:
+    return [video["state"] for video in report["videos"]]
+
+
+def began_at(path: Path) -> str:
+    return str(json.loads(path.read_bytes())["began_at"])
+
+
 def test_videos_are_uploaded_and_their_segments_retrieved(
-    folder: Path, tmp_path_factory: pytest.TempPathFactory
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pool = InstantPool()
     with served_from_a_thread(tmp_path_factory.mktemp("engine"), pool) as base_url:
         write(folder, base_url)
-        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+        assert main(["run", "m.yaml", "--format", "json"], env={"KEY": KEY}) == 0
+        assert states(json.loads(capsys.readouterr().out)) == ["committed"] * 3
         assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
 
+    (first, _) = sorted((folder / ".batchembed").glob("*/runs/*.json"), key=began_at)
+    assert states(json.loads(first.read_bytes())) == ["committed"] * 3
     assert len(pool.embedded) == 3
     assert open_dataset(folder / "out").count_rows() == 3
     # A marker in each upload's name, for a later look at the service's listing.
@@ -82,7 +94,56 @@ def test_a_service_that_is_away_ends_the_run_and_loses_nothing(
     told = capsys.readouterr()
     assert "no connection" in told.out
     assert "Traceback" not in told.err
+    assert "nothing is published" in told.out
+    assert not list((folder / "out").rglob("000001.json"))
 
     with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
         write(folder, base_url)
         assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+
+
+def test_a_refused_key_says_whose_it_is_and_of_each_video_that_it_was_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with served_from_a_thread(tmp_path_factory.mktemp("engine"), api_key=KEY) as base_url:
+        write(folder, base_url)
+        assert main(["run", "m.yaml", "--format", "json"], env={"KEY": "tlk_wrong"}) == 77
+        told = capsys.readouterr()
+        report = json.loads(told.out)
+        named = f"the key is that of KEY, base_url is {base_url}: see that they belong together"
+        assert report["halted"].endswith(named)
+        assert named in told.err
+        assert "tlk_wrong" not in told.out + told.err
+        assert states(report) == ["planned"] * 3
+        assert all(video["job_key"] for video in report["videos"])
+        for video in report["videos"]:
+            (reason,) = video["reasons"]
+            assert reason["code"] == "api_key_invalid"
+            assert reason["message"].startswith("the service refused it: ")
+        assert (report["dataset"]["record"], report["dataset"]["published"]) == (None, False)
+        assert not list((folder / "out").rglob("000001.json"))
+
+        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--adopt", "v/z.mp4=t1"), "there is no video 'v/z.mp4' in the manifest; did you mean v/"),
+        (("--forget", "nobody"), "there is no video 'nobody' in the manifest"),
+        (("--adopt", "v/a.mp4=t1"), "the create of 'v/a.mp4' is not in doubt"),
+    ],
+)
+def test_a_doubt_that_there_is_not_is_told_apart_from_a_video_that_there_is_not(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    asked: tuple[str, str],
+    told: str,
+) -> None:
+    with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
+        write(folder, base_url)
+        assert main(["run", "m.yaml"], env={"KEY": KEY}) == 0
+        assert main(["reconcile", "m.yaml", *asked], env={"KEY": KEY}) == 2
+
+    assert told in capsys.readouterr().err

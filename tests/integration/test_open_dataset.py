@@ -125,7 +125,7 @@ def test_a_record_that_comes_while_one_is_read_is_taken(tmp_path: Path, staging:
 
 
 def test_what_is_no_dataset_is_told(place: Place) -> None:
-    with pytest.raises(InputMissingError, match=f"{place.location} is no dataset.*output.path"):
+    with pytest.raises(InputMissingError, match=f"no dataset at {place.location}:.*output.path"):
         open_dataset(place.location)
     place.begin()
     with pytest.raises(InputMissingError, match="has no record yet: run its manifest first"):

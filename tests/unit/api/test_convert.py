@@ -72,6 +72,26 @@ def test_what_a_service_repeats_of_our_secrets_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        (ApiKey("tlk_1", variable="MY_KEY"), "the key is that of MY_KEY"),
+        (ApiKey("tlk_1"), "the key is the one given"),
+    ],
+    ids=["variable", "argument"],
+)
+def test_a_refused_key_is_told_with_where_it_is_from_and_where_it_went(
+    key: ApiKey, named: str
+) -> None:
+    url = "https://u:tlk_1@e.com/v1.3?token=tlk_1"
+
+    refused = error_of(401, {}, b"", api_key=key, base_url=url)
+
+    assert f"{named}, base_url is e.com/v1.3: " in str(refused)
+    assert "tlk_1" not in str(refused)
+    assert "base_url" not in str(error_of(400, {}, b"", api_key=key, base_url=url))
+
+
+@pytest.mark.parametrize(
     ("headers", "seconds"),
     [
         ({"retry-after": "11382"}, 11382.0),

@@ -40,9 +40,15 @@ def test_a_pattern_names_videos_in_the_manifests_order(
     assert chosen(VIDEOS, patterns) == named
 
 
-@pytest.mark.parametrize("pattern", ["day3/*", "DAY1/A.MP4", "", "day1"])
-def test_a_pattern_that_names_nothing_is_a_usage_error(pattern: str) -> None:
+@pytest.mark.parametrize("named", ["DAY1/A.MP4", "", "day1"])
+def test_an_id_that_names_nothing_is_a_usage_error(named: str) -> None:
     with pytest.raises(UsageError, match="names no video"):
+        chosen(VIDEOS, ("day1/*", named))
+
+
+@pytest.mark.parametrize("pattern", ["day1/z*", "day1/?", "day1/[z].mp4"])
+def test_a_pattern_that_matches_nothing_is_taken_for_no_slip_of_the_pen(pattern: str) -> None:
+    with pytest.raises(UsageError, match=r"no id of the manifest matches this pattern$"):
         chosen(VIDEOS, ("day1/*", pattern))
 
 

@@ -52,6 +52,8 @@ def test_a_long_list_is_cut_and_says_where_the_rest_is() -> None:
     assert text.count("  failed ") == 20
     assert "and 30 more: see _batchembed/videos.jsonl" in text
     assert "run --retry failed" in text
+    unpublished = summary(replace(REPORT, videos=videos, record=None, rows=0))
+    assert "and 30 more: `--format json` has all" in unpublished
 
 
 def test_a_dataset_that_is_not_there_is_not_explained() -> None:
