@@ -13,13 +13,18 @@ import click
 from batchembed.api.options import API_KEY_VARIABLES
 from batchembed.cli.log import JsonLog
 from batchembed.core.redact import redacted
-from batchembed.errors import BatchembedError, ExitCode
+from batchembed.errors import PRECEDENCE, BatchembedError, ExitCode
 from batchembed.report.text import printable
 
 
 def wants_json(arguments: Sequence[str], option: str) -> bool:
     """Whether the command line asks for JSON by this option, whatever else is wrong with it."""
     return f"{option}=json" in arguments or (option, "json") in itertools.pairwise(arguments)
+
+
+def graver(one: ExitCode, other: ExitCode) -> ExitCode:
+    """Which of two codes a command ends with."""
+    return next((code for code in PRECEDENCE if code in {one, other}), one)
 
 
 class Boundary:
@@ -63,6 +68,18 @@ class Boundary:
                 "this is a defect of batchembed: please report the lines above"
             )
         return ExitCode.UNEXPECTED
+
+    def unanswered(self, failure: OSError, code: ExitCode) -> ExitCode:
+        """A command that came to `code` could not print its answer."""
+        words = (
+            f"the answer can't be written to standard output: {failure.strerror}; nothing else is "
+            "lost: make room there, or send it elsewhere"
+        )
+        if self._lines:
+            self._line(words, ExitCode.IO)
+        else:
+            self._say(words)
+        return graver(code, ExitCode.IO)
 
     def _say(self, words: str) -> None:
         click.echo(f"batchembed: {redacted(words, *self._secrets)}", err=True)

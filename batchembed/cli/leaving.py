@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from batchembed.cli.boundary import graver
 from batchembed.cli.files import require_writable, write_whole
+from batchembed.cli.inputs import taken
 from batchembed.cli.log import Log
+from batchembed.cli.options import Read
+from batchembed.cli.unfinished import exit_code_of
 from batchembed.core.run_report import RunReport
-from batchembed.errors import PRECEDENCE, ExitCode, StorageError
+from batchembed.errors import ExitCode, StorageError, UsageError
 from batchembed.report.as_json import report_dict
-from batchembed.report.prometheus import last_success, metrics
+from batchembed.report.prometheus import dataset_of, last_success, metrics, metrics_unbegun
 from batchembed.store.home import Home
 
 
@@ -28,11 +35,60 @@ class Leaving:
         """See that the files can be written.
 
         Raises:
-            OutputRefusedError, StorageError: one can't.
+            UsageError: what was asked for can't be meant.
+            OutputRefusedError, StorageError: one can't be written.
         """
-        for path in (self.metrics_file, self.summary_file):
-            if path is not None:
-                require_writable(path)
+        if self.metrics_file is not None and not self.metrics_file.name.endswith(".prom"):
+            raise UsageError(
+                f"--metrics-file {self.metrics_file} does not end in .prom, so that node exporter "
+                "would not read it: name it so"
+            )
+        if len({path.resolve() for _, path in self._asked()}) < len(self._asked()):
+            raise UsageError(
+                f"--metrics-file and --summary-file are one file, {self.metrics_file}: name two"
+            )
+        for _, path in self._asked():
+            require_writable(path)
+
+    def require_apart(self, asked: Read, state_dir: str | None) -> None:
+        """See that the files replace nothing that the run reads or keeps.
+
+        Raises:
+            UsageError: one would.
+        """
+        for option, path in self._asked():
+            what = taken(path, asked, state_dir)
+            if what is not None:
+                raise UsageError(f"{option} {path} {what}: name another file")
+
+    @contextlib.contextmanager
+    def beginning(self, manifest: str, name: str | None, *, began_at: float) -> Iterator[None]:
+        """Where a run ends in this block, it has not begun: its exit code goes to the metrics file.
+
+        `name` is None as long as the manifest is not read. There is nothing to report in a summary.
+        """
+        try:
+            yield
+        except BaseException as error:
+            if self.metrics_file is not None:
+                self._leave_unbegun(self.metrics_file, manifest, name, error, began_at)
+            raise
+
+    def _leave_unbegun(
+        self, path: Path, manifest: str, name: str | None, error: BaseException, began_at: float
+    ) -> None:
+        text = _earlier(path)
+        before = None if text is None else dataset_of(text)
+        if name is None and text is not None and before is None:
+            return  # not ours, and perhaps what the manifest would have named
+        content = metrics_unbegun(
+            name or before or Path(manifest).stem,
+            began_at=began_at,
+            ended_at=time.time(),
+            code=exit_code_of(error),
+            last_success=None if text is None else last_success(text),
+        )
+        self._write(path, content)
 
     def leave(self, report: RunReport, home: Home) -> ExitCode:
         """Write everything; the run's exit code, or 74 where a file that was asked for failed.
@@ -45,10 +101,15 @@ class Leaving:
         if self.summary_file is not None:
             done &= self._write(self.summary_file, content + b"\n")
         if self.metrics_file is not None:
-            before = _last_success(self.metrics_file)
+            text = _earlier(self.metrics_file)
+            before = None if text is None else last_success(text)
             done &= self._write(self.metrics_file, metrics(report, last_success=before))
         code = report.exit_code
-        return code if done else _graver(code, ExitCode.IO)
+        return code if done else graver(code, ExitCode.IO)
+
+    def _asked(self) -> list[tuple[str, Path]]:
+        named = (("--metrics-file", self.metrics_file), ("--summary-file", self.summary_file))
+        return [(option, path) for option, path in named if path is not None]
 
     def _write(self, path: Path, content: bytes) -> bool:
         try:
@@ -59,13 +120,9 @@ class Leaving:
         return True
 
 
-def _last_success(path: Path) -> float | None:
-    """What the file of an earlier run tells, if there is one."""
+def _earlier(path: Path) -> str | None:
+    """What an earlier run left there, if there is anything."""
     try:
-        return last_success(path.read_text(encoding="utf-8", errors="replace"))
+        return path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-
-
-def _graver(one: ExitCode, other: ExitCode) -> ExitCode:
-    return next((code for code in PRECEDENCE if code in {one, other}), one)

@@ -18,7 +18,6 @@ import msgspec
 
 from batchembed.api.options import ApiKey
 from batchembed.cli.progress import listener_for
-from batchembed.cli.streams import silence
 from batchembed.core.outcome import Outcome
 from batchembed.core.redact import redacted
 from batchembed.core.run_report import RunReport
@@ -84,9 +83,8 @@ class HumanLog:
         """One line, its kind before it."""
         kind = event if level == "info" else level
         line = f"{kind}: {redacted(message, *self._secrets)}"
-        with contextlib.suppress(BrokenPipeError):
-            self._stream.write(printable(line) + "\n")
-            self._stream.flush()
+        self._stream.write(printable(line) + "\n")
+        self._stream.flush()
 
     def hide(self, key: ApiKey | None) -> None:
         """Cut this key from what is said."""
@@ -147,8 +145,6 @@ class JsonLog:
             yield
         except BatchembedError as error:
             self.line("error", "error", message=str(error), exit_code=int(error.exit_code))
-            raise
-        except BrokenPipeError:
             raise
         except Exception as error:  # only told here, with the run's id; it goes on to the boundary
             self.line(
@@ -232,11 +228,8 @@ class JsonLog:
                 told[name] = printable(redacted(value, *self._secrets))
             elif value is not None:
                 told[name] = value
-        try:
-            self._stream.write(self._encoder.encode(told).decode() + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            silence(self._stream)  # a run does not end because nobody reads of it
+        self._stream.write(self._encoder.encode(told).decode() + "\n")
+        self._stream.flush()
 
 
 def _level(code: ExitCode) -> str:

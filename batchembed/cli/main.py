@@ -24,7 +24,7 @@ from batchembed.cli import (
 )
 from batchembed.cli.boundary import Boundary, wants_json
 from batchembed.cli.problems import print_differences, print_json, print_problems
-from batchembed.cli.streams import quietly, silence
+from batchembed.cli.streams import guarded_streams
 from batchembed.cli.versions import versions
 from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.problems import ManifestError
@@ -81,33 +81,39 @@ def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.envir
         env: the environment; the API key's variable is the one thing read from it.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    as_json = wants_json(arguments, "--format")
     boundary = Boundary(arguments, env)
+    with guarded_streams() as answer:
+        code = _run(arguments, env, boundary)
+        return code if answer.failure is None else boundary.unanswered(answer.failure, code)
+
+
+def _run(arguments: list[str], env: Mapping[str, str], boundary: Boundary) -> ExitCode:
+    as_json = wants_json(arguments, "--format")
     try:
         code = cli.main(arguments, prog_name="batchembed", standalone_mode=False, obj=env)
     except ManifestError as error:
-        with quietly(sys.stdout):
-            print_problems(error.problems, as_json=as_json)
+        print_problems(error.problems, as_json=as_json)
         return error.exit_code
     except BuildDiffersError as error:
-        with quietly(sys.stdout):
-            print_differences(error, as_json=as_json)
+        print_differences(error, as_json=as_json)
         return boundary.failed(error)
     except BatchembedError as error:
         if as_json:
-            with quietly(sys.stdout):
-                print_json({"error": {"message": str(error), "exit_code": int(error.exit_code)}})
+            _print_error(str(error), error.exit_code)
         return boundary.failed(error)
     except click.ClickException as error:
+        if as_json:
+            _print_error(error.format_message(), ExitCode.USAGE)
         return boundary.misused(error)
     except (click.Abort, KeyboardInterrupt):
         return boundary.interrupted()
-    except BrokenPipeError:
-        silence(sys.stdout)
-        return ExitCode.OK
     except Exception:  # noqa: BLE001  the boundary: a defect is reported as one
         return boundary.defect()
-    return code if isinstance(code, int) else ExitCode.OK
+    return ExitCode(code) if isinstance(code, int) else ExitCode.OK
+
+
+def _print_error(message: str, code: ExitCode) -> None:
+    print_json({"error": {"message": message, "exit_code": int(code)}})
 
 
 def console() -> None:

@@ -56,4 +56,4 @@ def print_differences(error: BuildDiffersError, *, as_json: bool) -> None:
 
 def print_json(value: object) -> None:
     """Print a value as JSON, indented."""
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())

@@ -15,7 +15,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from batchembed.cli.streams import silence
 from batchembed.core.outcome import Outcome
 from batchembed.core.redact import redacted
 from batchembed.core.states import IN_DOUBT, IN_FLIGHT, State
@@ -80,11 +79,8 @@ class Lines:
                 line = f"warning: {message}"
             case unreachable:
                 assert_never(unreachable)
-        try:
-            self._stream.write(printable(redacted(line, *self._secrets)) + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            silence(self._stream)  # a run does not end because nobody reads of it
+        self._stream.write(printable(redacted(line, *self._secrets)) + "\n")
+        self._stream.flush()
 
 
 class Terminal:

@@ -19,6 +19,7 @@ from batchembed.core.states import State
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
 from batchembed.errors import ExitCode, UsageError
+from batchembed.report.moments import rfc3339
 from batchembed.report.text import printable
 from batchembed.runner.doubts import Settled, settle_doubts
 from batchembed.runner.listen import Event, Warned
@@ -70,7 +71,7 @@ def command(
         )
     left = sum(each.entry.state is State.UNKNOWN for each in settled)
     if output_format == "json":
-        print_json({"in_doubt": left, "videos": [_line(each) for each in settled]})
+        print_json({"version": 1, "in_doubt": left, "videos": [_line(each) for each in settled]})
     else:
         _print(settled, left)
     return ExitCode.AGAIN if left else ExitCode.OK
@@ -110,11 +111,12 @@ def _adoption(written: str) -> tuple[VideoId, TaskId]:
 
 
 def _line(each: Settled) -> dict[str, Any]:
+    since = each.entry.unknown_since
     return {
         "video_id": each.video_id,
         "state": str(each.entry.state),
         "task_id": each.entry.task_id,
-        "unknown_since": each.entry.unknown_since,
+        "unknown_since": None if since is None else rfc3339(since),
         "why": None if each.unknown is None else each.unknown.message,
         "hint": None if each.unknown is None else each.unknown.hint,
     }

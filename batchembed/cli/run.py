@@ -17,7 +17,9 @@ from batchembed.cli.leaving import Leaving
 from batchembed.cli.log import log_to
 from batchembed.cli.options import (
     format_option,
+    limit_option,
     manifest_options,
+    only_option,
     read,
     retry_option,
     state_option,
@@ -27,7 +29,6 @@ from batchembed.cli.running import drained, new_run_id, open_dataset
 from batchembed.cli.selection import chosen, require_retry
 from batchembed.cli.services import open_service, require_service
 from batchembed.cli.state import remembered, require_folder
-from batchembed.cli.streams import quietly
 from batchembed.cli.unfinished import unfinished_report
 from batchembed.core.run_report import RunReport
 from batchembed.errors import ExitCode, LockedError
@@ -43,15 +44,8 @@ from batchembed.store.home import make_home, state_home
 @manifest_options
 @state_option
 @retry_option
-@click.option(
-    "--only",
-    multiple=True,
-    metavar="ID-OR-PATTERN",
-    help="Carry these videos alone; a pattern has *, ? or [...]. May be given more than once.",
-)
-@click.option(
-    "--limit", type=click.IntRange(min=0), metavar="N", help="Create at most N tasks in this run."
-)
+@only_option
+@limit_option
 @click.option(
     "--max-runtime",
     "max_runtime_s",
@@ -113,19 +107,22 @@ def command(
     run_id = new_run_id(began_at)
     log = log_to(sys.stderr, log_format, run_id)
     with log.telling_errors():
-        asked = read(manifest, overrides, engine, tell=log.tell)
-        require_folder(asked.manifest.file, state_dir)
-        videos = chosen(asked.manifest.videos, only)
-        if retry is not None:
-            require_retry(retry, remembered(asked.manifest, state_dir).entries.values())
-        key = require_service(asked.manifest, env)
-        log.hide(key)
         leaving = Leaving(metrics_file=metrics_file, summary_file=summary_file, log=log)
         leaving.check()
-        build, cautions = locked_build(asked, state_dir) if locked else (None, ())
-        dataset, warnings = open_dataset(asked)
-        home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-        make_home(home)
+        with leaving.beginning(manifest, None, began_at=began_at):
+            asked = read(manifest, overrides, engine, tell=log.tell)
+        leaving.require_apart(asked, state_dir)
+        with leaving.beginning(manifest, asked.manifest.name, began_at=began_at):
+            require_folder(asked.manifest.file, state_dir)
+            videos = chosen(asked.manifest.videos, only)
+            if retry is not None:
+                require_retry(retry, remembered(asked.manifest, state_dir).entries.values())
+            key = require_service(asked.manifest, env)
+            log.hide(key)
+            build, cautions = locked_build(asked, state_dir) if locked else (None, ())
+            dataset, warnings = open_dataset(asked)
+            home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
+            make_home(home)
 
         def setting(listener: Listener, stop: Stop) -> Setting:
             longest = asked.manifest.max_runtime_s if max_runtime_s is None else max_runtime_s
@@ -155,11 +152,10 @@ def command(
             if if_locked == "fail":
                 raise
             log.tell(f"skipped: {error}")
-            return ExitCode.OK
+            return _skipped(error, output_format)
         except BaseException as error:
-            now = time.time()
             ended = unfinished_report(
-                asked, dataset, home, error, run_id=run_id, began_at=began_at, now=now
+                asked, dataset, home, error, run_id=run_id, began_at=began_at, now=time.time()
             )
             leaving.leave(ended, home)
             raise
@@ -171,9 +167,14 @@ def command(
     return code
 
 
+def _skipped(error: LockedError, output_format: str) -> ExitCode:
+    if output_format == "json":
+        print_json({"version": 1, "skipped": "locked", "message": str(error)})
+    return ExitCode.OK
+
+
 def _print(report: RunReport, output_format: str) -> None:
-    with quietly(sys.stdout):
-        if output_format == "json":
-            print_json(report_dict(report))
-        else:
-            click.echo(summary(report, python=sys.executable), nl=False)
+    if output_format == "json":
+        print_json(report_dict(report))
+    else:
+        click.echo(summary(report, python=sys.executable), nl=False)

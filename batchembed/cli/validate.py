@@ -39,6 +39,7 @@ def command(
     if output_format == "json":
         print_json(
             {
+                "version": 1,
                 "videos": many,
                 "probed": 0 if no_probe else probed,
                 "problems": [problem_dict(each) for each in denied],

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from batchembed.core.failures import FailureClass
 from batchembed.core.outcome import Outcome
@@ -20,6 +21,7 @@ from batchembed.report.accounts import class_of, doubted
 from batchembed.report.expiry import nearest_expiry
 
 _LAST_SUCCESS = "batchembed_last_success_timestamp_seconds"
+_ENDED = "batchembed_last_run_timestamp_seconds"
 #: States in which a video waits for another run.
 _WAITING = (
     State.PLANNED,
@@ -38,10 +40,9 @@ def metrics(report: RunReport, *, last_success: float | None) -> bytes:
     sheet = _Sheet(report.name)
     _videos(sheet, report)
     _last_run(sheet, report)
-    ended = report.began_at + report.wall_s
     if report.exit_code is ExitCode.OK:
-        last_success = ended
-    sheet.one(_LAST_SUCCESS, "When a run last ended with exit code 0.", last_success)
+        last_success = report.began_at + report.wall_s
+    _end(sheet, report.began_at, report.wall_s, report.exit_code, last_success)
     sheet.one(
         "batchembed_results_expire_timestamp_seconds",
         "When the service deletes the first results that are not collected yet.",
@@ -50,21 +51,33 @@ def metrics(report: RunReport, *, last_success: float | None) -> bytes:
     return sheet.text()
 
 
+def metrics_unbegun(
+    dataset: str, *, began_at: float, ended_at: float, code: ExitCode, last_success: float | None
+) -> bytes:
+    """The content of the file after a run that could not begin: nothing is known of its videos."""
+    sheet = _Sheet(dataset)
+    _end(sheet, began_at, round(max(0.0, ended_at - began_at), 3), code, last_success)
+    return sheet.text()
+
+
 def last_success(text: str) -> float | None:
     """When a run last succeeded, as an earlier file tells; None where it does not."""
+    sample = _sample(text, _LAST_SUCCESS)
+    return None if sample is None else sample.value
+
+
+def dataset_of(text: str) -> str | None:
+    """Whose figures an earlier file has; None where it is no file of ours."""
+    sample = _sample(text, _ENDED)
+    return None if sample is None else sample.labels.get("dataset")
+
+
+def _sample(text: str, name: str) -> Sample | None:
     try:
         families = tuple(text_string_to_metric_families(text))
     except (ValueError, KeyError, IndexError):  # somebody else's file, or half of one
         return None
-    return next(
-        (
-            sample.value
-            for each in families
-            for sample in each.samples
-            if each.name == _LAST_SUCCESS
-        ),
-        None,
-    )
+    return next((sample for each in families for sample in each.samples if each.name == name), None)
 
 
 def _videos(sheet: _Sheet, report: RunReport) -> None:
@@ -99,12 +112,8 @@ def _videos(sheet: _Sheet, report: RunReport) -> None:
 
 def _last_run(sheet: _Sheet, report: RunReport) -> None:
     run = "batchembed_last_run_"
-    ended = report.began_at + report.wall_s
     parked = report.parked
     for name, what, value in (
-        ("timestamp_seconds", "When the last run ended.", ended),
-        ("duration_seconds", "How long the last run took.", report.wall_s),
-        ("exit_code", "Exit code of the last run.", int(report.exit_code)),
         ("submitted_tasks", "Tasks that the last run created.", report.submitted),
         ("submitted_video_seconds", "Length of video in them.", report.submitted_sec),
         ("adopted_tasks", "Tasks that it found again in the service's listing.", report.adopted),
@@ -125,6 +134,18 @@ def _last_run(sheet: _Sheet, report: RunReport) -> None:
             "currency",
             [(report.currency, report.cost)],
         )
+
+
+def _end(
+    sheet: _Sheet, began_at: float, wall_s: float, code: ExitCode, last_success: float | None
+) -> None:
+    for name, what, value in (
+        (_ENDED, "When the last run ended.", began_at + wall_s),
+        ("batchembed_last_run_duration_seconds", "How long the last run took.", wall_s),
+        ("batchembed_last_run_exit_code", "Exit code of the last run.", int(code)),
+        (_LAST_SUCCESS, "When a run last ended with exit code 0.", last_success),
+    ):
+        sheet.one(name, what, value)
 
 
 class _Sheet:

@@ -93,7 +93,7 @@ def test_validate_plan_run_and_status_tell_one_story(
         str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*.parquet")
     )
     assert main(["plan", "m.yaml", "--format", "json"]) == 0
-    assert said(capsys)["counts"] == {"skip": 1, "reject": 1}
+    assert said(capsys)["counts"] == {"nothing": 1, "reject": 1}
 
     assert main(["run", "m.yaml"]) == 3
     text = capsys.readouterr()
@@ -268,7 +268,7 @@ def test_a_run_for_cron_leaves_lines_a_summary_and_figures(
     ("option", "path", "words"),
     [
         ("--summary-file", "nowhere/last.json", "can't be written"),
-        ("--metrics-file", "v", "is a folder"),
+        ("--summary-file", "v", "is a folder"),
         ("--metrics-file", "m.yaml/last.prom", "can't be written"),
     ],
 )

@@ -129,20 +129,31 @@ def agree(told: object, documented: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize("verb", ["status", "failures", "show"])
+@pytest.mark.parametrize(
+    ("verb", "more", "code"),
+    [
+        ("status", [], 0),
+        ("failures", [], 0),
+        ("show", ["a"], 0),
+        ("validate", [], 3),
+        ("plan", [], 0),
+        ("reconcile", ["--forget", "c"], 0),
+    ],
+)
 def test_a_verb_prints_the_keys_that_are_documented(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str, more: list[str], code: int
 ) -> None:
-    left = Prepared(folder=tmp_path, videos=("a", "b"))
+    left = Prepared(folder=tmp_path, videos=("a", "b", "c"))
     left.carry("b", State.SUBMITTING, State.PROCESSING, at=time.time(), task="t2")
+    left.carry("c", State.SUBMITTING, State.UNKNOWN, at=time.time())
     left.write(("a",))
     torn = Reason(code="video_file_broken", message="torn")
     states = (State.SUBMITTING, State.PROCESSING, State.FAILED)
     left.carry("a", *states, at=time.time(), task="t", reason=torn)
     left.block(time.time() + 1000, "wait")
-    argv = [verb, str(left.manifest), *(["a"] if verb == "show" else []), "--format", "json"]
 
-    assert main(argv, env={}) == 0
+    argv = [verb, str(left.manifest), *more, "--format", "json"]
+    assert main(argv, env={"TWELVELABS_API_KEY": "tlk"}) == code
 
     told = json.loads(capsys.readouterr().out)
     documented = examples()[verb]

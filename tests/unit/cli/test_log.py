@@ -13,7 +13,7 @@ import pytest
 
 from batchembed.api.options import ApiKey
 from batchembed.cli.boundary import Boundary
-from batchembed.cli.log import HumanLog, JsonLog, log_to
+from batchembed.cli.log import HumanLog, JsonLog
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import Parked
 from batchembed.core.states import State
@@ -210,18 +210,6 @@ def test_a_defect_is_told_with_its_traceback_on_one_line() -> None:
     assert line["event"] == "defect"
     assert "ZeroDivisionError" in line["traceback"]
     assert "report it" in line["message"]
-
-
-def test_a_reader_that_has_gone_ends_no_run(capfd: pytest.CaptureFixture[str]) -> None:
-    class Gone(io.StringIO):
-        def write(self, text: str) -> int:
-            raise BrokenPipeError
-
-        def fileno(self) -> int:
-            return 2
-
-    for log_format in ("json", "human"):
-        log_to(Gone(), log_format, RUN).tell("nobody reads this")
 
 
 def test_a_person_reads_words() -> None:
