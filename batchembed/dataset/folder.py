@@ -74,7 +74,9 @@ class Folder:
 
     def require_writable(self) -> None:
         if not os.access(self.root, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.root))
+            is_read_only = os.statvfs(self.root).f_flag & os.ST_RDONLY
+            why = errno.EROFS if is_read_only else errno.EACCES
+            raise OSError(why, os.strerror(why), str(self.root))
 
     def hold(self, lock: Lock) -> AbstractContextManager[None]:
         return lock(self.root / META / "lock")

@@ -50,6 +50,13 @@ def collect_garbage(storage: Storage, *, lock: Lock, scratch: Path) -> Garbage:
     """
     with _told(storage):
         _dataset(storage)
+    try:
+        storage.require_writable()
+    except OSError as error:
+        raise StorageError(
+            f"nothing can be removed from {storage.location}: {error.strerror or error}; "
+            "`gc --dry-run` lists what no record names"
+        ) from error
     with storage.hold(lock), _told(storage):
         # Only now: a run may have ended since.
         dataset = _dataset(storage)

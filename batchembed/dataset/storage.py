@@ -25,6 +25,8 @@ INCOMING = f"{META}/incoming"
 COMMITS = f"{META}/commits"
 GROUPS = f"{META}/groups"
 DATASET_FILE = f"{META}/dataset.json"
+#: Which run paid last.
+PAYER = f"{META}/payer.json"
 
 
 class Storage(Protocol):
@@ -82,7 +84,7 @@ class Storage(Protocol):
         """See that files may be made.
 
         Raises:
-            PermissionError: they may not.
+            OSError: they may not, or the file system is read-only.
         """
 
     def hold(self, lock: Lock) -> AbstractContextManager[None]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchembed.core.expectation import Expectation
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
+from batchembed.dataset.payer import Payer
 from batchembed.runner.book import Book
 from batchembed.runner.carry import Carrier, Service
 from batchembed.runner.collect import Collector
@@ -97,6 +98,8 @@ async def assemble(
         if entry.task_id is not None:
             desk.created(entry.task_id)
 
+    storage = setting.dataset.storage
+    payer = Payer(storage, setting.run_id)
     submitter = Submitter(
         client=client,
         book=book,
@@ -106,7 +109,7 @@ async def assemble(
         clock=setting.clock,
         server_now=observer.server_now,
         stop=setting.stop,
-        confirm_held=setting.dataset.storage.confirm_held,
+        confirm_held=storage.confirm_held if service.idempotent else payer.confirm_held,
         limit=setting.limit,
         created=created,
         charges=open_charges,

@@ -64,6 +64,7 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
                 setting.dataset,
                 entries,
                 beginning,
+                hosted=_is_hosted(setting),
                 now=setting.clock(),
                 write=write,
             )
@@ -103,10 +104,13 @@ def _everything(
     )
 
 
+def _is_hosted(setting: Setting) -> bool:
+    return setting.manifest.engine.kind is not EngineKind.LOCAL
+
+
 def _told(setting: Setting, lack: Lack | None) -> tuple[str, ...]:
     """Say at once what the ledger lacked: what follows may take its time."""
-    hosted = setting.manifest.engine.kind is not EngineKind.LOCAL
-    line = None if lack is None else lack.told(hosted=hosted)
+    line = None if lack is None else lack.told(hosted=_is_hosted(setting))
     if line is None:
         return ()
     setting.listener.notice(Warned(message=line))

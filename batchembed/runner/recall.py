@@ -3,6 +3,9 @@
 The record has every committed job. `tasks.jsonl` has the tasks and attempts of these and of those
 that failed, and `videos.jsonl` says why they did. What was in flight only the service knows: the
 ledger remembers since when it may be ignorant of that, and `presume` sees to the rest.
+
+A ledger that has every job of the record may lack creates for all that: another one has paid since.
+So the dataset says which run paid last, and the ledger which one it knows of.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from batchembed.core.outcome import Outcome
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, Staged, State
+from batchembed.dataset.payer import read_payer
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Record
 from batchembed.dataset.staging import staged_name
@@ -84,10 +88,17 @@ class Lack:
 
     jobs: int  #: that are committed
     record: int | None  #: None: there is none yet
-    is_behind: bool = False  #: there is a ledger, and it lacks jobs of the record
+    is_behind: bool = False  #: there is a ledger, and others have paid since
+    payer: str | None = None  #: the run that paid last, as the dataset says
 
     def told(self, *, hosted: bool) -> str | None:
         """One line for a person; None where nothing is to be told."""
+        sought = (
+            "; tasks in flight are looked for in the service's listing before anything is submitted"
+        )
+        if self.is_behind and not self.jobs:
+            what = "the ledger does not know the last run of this dataset"
+            return f"{what}: another state folder has it, or this one is an old copy{sought}"
         what = "the ledger lacks jobs of the dataset, as an old copy of it does"
         if not self.is_behind:
             what = "no ledger of this dataset was found"
@@ -97,9 +108,6 @@ class Lack:
             taken = f"{count} taken from its record {self.record}"
         elif not hosted:
             return None
-        sought = (
-            "; tasks in flight are looked for in the service's listing before anything is submitted"
-        )
         return f"{what}; {taken}{sought if hosted else ''}"
 
 
@@ -185,12 +193,13 @@ def _lines(dataset: Dataset, record: Record, name: str, kind: type[T]) -> tuple[
         return ()
 
 
-async def recall(
+async def recall(  # noqa: PLR0913  a ledger, its dataset, and what opening them told
     calls: Calls,
     dataset: Dataset,
     entries: Mapping[JobKey, Entry],
     beginning: Beginning | None,
     *,
+    hosted: bool,
     now: float,
     write: Writing,
 ) -> Lack | None:
@@ -201,6 +210,7 @@ async def recall(
         dataset: whose it is.
         entries: what it has. Where the record has a job's rows, and it does not, the record counts.
         beginning: as it says.
+        hosted: tasks cost something: it matters who paid last.
         now: seconds since 1970.
         write: runs what blocks.
 
@@ -209,12 +219,14 @@ async def recall(
 
     Raises:
         DatasetError: the record can't be read.
+        StorageError: who paid last can't be read.
     """
-    if dataset.is_new and beginning is None:
-        await calls.do(_begin_knowing_all)
-        return None
-    lack = await write(functools.partial(lacking, dataset, entries.keys(), beginning))
+    lack = await write(
+        functools.partial(lacking, dataset, entries.keys(), beginning, hosted=hosted)
+    )
     if lack is None:
+        if beginning is None and dataset.is_new:
+            await calls.do(_begin_knowing_all)
         return None
     known = await write(functools.partial(known_jobs, dataset, now=now))
 
@@ -225,7 +237,7 @@ async def recall(
             if before is not None and before.task_id is not None:
                 claimed.discard(before.task_id)
             _put(ledger, job, claimed, now)
-        ledger.begin(Beginning(doubted_since=now, record=lack.record))
+        ledger.begin(Beginning(doubted_since=now, record=lack.record, payer=lack.payer))
 
     await calls.do(put)
     return lack
@@ -243,20 +255,38 @@ def replaced(
 
 
 def lacking(
-    dataset: Dataset, entries: AbstractSet[JobKey], beginning: Beginning | None
+    dataset: Dataset,
+    entries: AbstractSet[JobKey],
+    beginning: Beginning | None,
+    *,
+    hosted: bool,
 ) -> Lack | None:
     """What a ledger with these entries lacks; None where it knows every create.
 
+    Args:
+        dataset: whose it is.
+        entries: the jobs that it has.
+        beginning: as it says.
+        hosted: tasks cost something: it matters who paid last.
+
     Raises:
         DatasetError: the record can't be read.
+        StorageError: who paid last can't be read.
     """
+    payer = read_payer(dataset.storage) if hosted else None
+    if dataset.is_new and beginning is None and payer is None:
+        return None
     begun = beginning is not None or bool(entries)
     unknown = {spec.job_key for spec in dataset.specs()} - entries
-    if begun and not unknown:
+    known = None if beginning is None else beginning.payer
+    if begun and not unknown and payer in {None, known}:
         return None
     record = dataset.last()
     return Lack(
-        jobs=len(unknown), record=None if record is None else record.number, is_behind=begun
+        jobs=len(unknown),
+        record=None if record is None else record.number,
+        is_behind=begun,
+        payer=payer or None,  # a damaged file names nobody, each time anew
     )
 
 

@@ -90,7 +90,7 @@ class Submitter:
     clock: Callable[[], float]
     server_now: Callable[[], float | None]  #: the service's clock, once it has told
     stop: asyncio.Event
-    confirm_held: Callable[[], None]  #: raises where the dataset is another run's by now
+    confirm_held: Callable[[], None]  #: says who pays; raises where that is another run by now
     limit: int | None  #: creates in this run
     created: Callable[[Entry], None]  #: told of each task
     charges: dict[JobKey, Charge]  #: in doubt, or of videos of unknown length: they may change yet
@@ -131,7 +131,6 @@ class Submitter:
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
-        await self._require_held(charge)
         if identity is not None:
             hindrance = await self._hindrance(job, identity, charge)
             if hindrance is not None:
@@ -139,6 +138,7 @@ class Submitter:
                 return hindrance
         if isinstance(job.source, UrlSource) and not self.idempotent:
             await self._learn_the_time()
+        await self._require_held(charge)
         entry = await self._intend(video_id, job, attempt, charge)
         self._own.add(job.job_key)
         try:

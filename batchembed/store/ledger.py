@@ -46,6 +46,7 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
 
     doubted_since: float | None  #: earlier creates may be unknown to it; None: it knows all
     record: int | None  #: the dataset's record that it was rebuilt from
+    payer: str | None = None  #: the last run that paid, as far as it knows, or doubted
 
     def doubts(self, now: float) -> float | None:
         """Since when creates may be unknown that a service may still list, where that is so."""
@@ -81,6 +82,8 @@ class Ledger(Protocol):
 
     def move(self, entry: Entry, *, old: State) -> bool:
         """Take a job from `old` to what `entry` says; False if it was no longer in `old`.
+
+        Of a beginning, whose run takes one to `submitting` is the last that paid.
 
         Raises:
             ValueError: the table of moves has no such move.

@@ -143,13 +143,15 @@ class SqliteLedger:
         if self._db.execute(queries()["move_entry"], values).rowcount != 1:
             return False
         self._db.execute(queries()["keep_move"], values)
+        if entry.state is State.SUBMITTING:
+            self._db.execute(queries()["set_payer"], {"payer": self._run_id})
         return True
 
     def beginning(self) -> Beginning | None:
         """From where on it knows every create; None where nobody has said so yet."""
         with self._reading():
             row = self._db.execute(queries()["get_beginning"]).fetchone()
-            return None if row is None else Beginning(doubted_since=row[0], record=row[1])
+            return None if row is None else _beginning(row)
 
     def begin(self, beginning: Beginning) -> None:
         """Keep from where on it knows every create, in place of what it said before.
@@ -309,6 +311,11 @@ def _values(entry: Entry) -> dict[str, object]:
         "absences": entry.absences,
         "updated_at": entry.updated_at,
     }
+
+
+def _beginning(row: tuple[Any, ...]) -> Beginning:
+    doubted_since, record, payer = row
+    return Beginning(doubted_since=doubted_since, record=record, payer=payer)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -16,14 +16,15 @@ from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.support.fakes import MemoryLedger
 
 KEY = JobKey("k" * 64)
+RUN = "run-1"
 
 
 @pytest.fixture(params=["sqlite", "memory"])
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     if request.param == "memory":
-        yield MemoryLedger()
+        yield MemoryLedger(run_id=RUN)
         return
-    opened = SqliteLedger(tmp_path / "ledger.sqlite")
+    opened = SqliteLedger(tmp_path / "ledger.sqlite", run_id=RUN)
     yield opened
     opened.close()
 
@@ -64,10 +65,32 @@ def test_from_where_on_every_create_is_known_is_kept_and_replaced(ledger: Ledger
     assert ledger.beginning() is None
     for beginning in (
         Beginning(doubted_since=None, record=None),
-        Beginning(doubted_since=9.25, record=7),
+        Beginning(doubted_since=9.25, record=7, payer="run-1"),
+        Beginning(doubted_since=9.5, record=None),
     ):
         ledger.begin(beginning)
         assert ledger.beginning() == beginning
+
+
+def test_the_run_that_submits_is_the_last_that_paid_and_the_rest_of_the_beginning_stays(
+    ledger: Ledger,
+) -> None:
+    ledger.begin(Beginning(doubted_since=9.25, record=7, payer="run-0"))
+    ledger.add(KEY, now=1.0)
+    ledger.move(entry(State.SUBMITTING), old=State.PLANNED)
+    assert ledger.beginning() == Beginning(doubted_since=9.25, record=7, payer=RUN)
+
+    ledger.begin(Beginning(doubted_since=9.25, record=7, payer="run-0"))
+    assert not ledger.move(entry(State.SUBMITTING), old=State.PLANNED)
+    ledger.move(entry(State.PROCESSING, task_id=TaskId("t")), old=State.SUBMITTING)
+    assert ledger.beginning() == Beginning(doubted_since=9.25, record=7, payer="run-0")
+
+
+def test_a_ledger_that_never_said_from_where_on_it_knows_all_keeps_who_paid(ledger: Ledger) -> None:
+    ledger.add(KEY, now=1.0)
+    ledger.move(entry(State.SUBMITTING), old=State.PLANNED)
+
+    assert ledger.beginning() == Beginning(doubted_since=None, record=None, payer=RUN)
 
 
 def test_what_is_not_under_way_is_no_longer_believed_where_creates_may_be_unknown(

@@ -210,7 +210,7 @@ def test_what_is_no_dataset_is_left_alone(tmp_path: Path) -> None:
 
     with pytest.raises(InputMissingError, match="is no dataset of batchembed"):
         gc(tmp_path / "mine")
-    with pytest.raises(InputMissingError, match="is no dataset of batchembed"):
+    with pytest.raises(InputMissingError, match=f"there is no dataset at {tmp_path / 'nothing'}"):
         gc(tmp_path / "nothing")
     assert tree(tmp_path / "mine") == before
     assert not (tmp_path / "nothing").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from batchembed.core.model import FileIdentity, JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
-from batchembed.store.ledger import KnownFile, Ledger
+from batchembed.store.ledger import Beginning, KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
+from batchembed.store.queries import migrations
 from batchembed.store.sqlite_ledger import SqliteLedger
 
 
@@ -121,6 +123,24 @@ def test_the_file_is_durable_and_says_whose_it_is(tmp_path: Path) -> None:
         assert db.execute("PRAGMA application_id").fetchone()[0] == int.from_bytes(b"bbl1")
         assert db.execute("PRAGMA journal_mode").fetchone()[0] != "wal"
     db.close()
+
+
+def test_a_ledger_of_version_4_knows_of_no_payer_and_keeps_its_beginning(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript("".join(migrations()[:4]))
+        db.execute("INSERT INTO beginning VALUES (1, 9.25, 7)")
+        db.execute("PRAGMA user_version = 4")
+    before, wanted = path.read_bytes(), Beginning(doubted_since=9.25, record=7)
+
+    for read_only in (True, False):
+        with contextlib.closing(SqliteLedger(path, read_only=read_only)) as ledger:
+            assert ledger.beginning() == wanted
+        assert (path.read_bytes() == before) is read_only
+
+    with contextlib.closing(sqlite3.connect(path.with_name("ledger.v4.sqlite"))) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (4,)
+        assert db.execute("SELECT * FROM beginning").fetchall() == [(1, 9.25, 7)]
 
 
 @pytest.mark.parametrize("read_only", [False, True])

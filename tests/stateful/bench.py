@@ -158,7 +158,7 @@ def setting_in(
 ) -> Setting:
     """A run's setting in a world."""
     return Setting(
-        run_id="run",
+        run_id=f"run-{world.runs}",
         manifest=manifest,
         profile=profile,
         dataset=dataset,
@@ -179,6 +179,7 @@ async def take_from_the_record(setting: Setting, calls: FileCalls) -> None:
         setting.dataset,
         calls.ledger.entries(),
         calls.ledger.beginning(),
+        hosted=True,
         now=setting.clock(),
         write=Writing(NO_THREADS),
     )

@@ -17,6 +17,7 @@ from batchembed.runner.presume import Presumer
 from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.stateful.bench import Bench, FileVideo, UrlVideo
 from tests.stateful.service import DAY_S, Fate, ModelTask
+from tests.stateful.world import MemoryStorage
 
 #: A run that was killed has closed no file, as the end of its process would have.
 pytestmark = pytest.mark.filterwarnings(
@@ -219,7 +220,7 @@ def test_side_files_that_are_not_the_records_tell_nothing_and_nothing_is_paid_fo
     bench.service.fates.extend([Fate(end="failed"), Fate(), Fate()])
     run(bench)
     assert bench.dataset.record is not None
-    bench.dataset.storage = BrokenStorage()
+    bench.dataset.storage = BrokenStorage(dataset=bench.dataset)
     bench.lose_state()
 
     report = run(bench)
@@ -229,8 +230,11 @@ def test_side_files_that_are_not_the_records_tell_nothing_and_nothing_is_paid_fo
     assert {entry.task_id for entry in bench.entries().values() if entry.staged} == {None}
 
 
-class BrokenStorage:
+class BrokenStorage(MemoryStorage):
     """Its files have other bytes than the record says."""
+
+    def confirm_held(self) -> None:
+        """Nobody else is here."""
 
     def read(self, key: str) -> bytes:
         return b"{}\n"

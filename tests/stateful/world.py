@@ -19,6 +19,7 @@ from batchembed.dataset.publish import DatasetIdentity, RowSpec
 from batchembed.dataset.schema import DatasetSchema
 from batchembed.dataset.sources import RowsMissingError
 from batchembed.dataset.staging import StagedDamagedError, read_staged, staged_name
+from batchembed.dataset.storage import PAYER
 from batchembed.store.ledger import Ledger
 from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.unit.runner.fake_tasks import VirtualLoop
@@ -66,6 +67,7 @@ class World:
     plan: dict[int, Callable[[], None]] = field(default_factory=dict)
     each: Callable[[], None] | None = None  #: what happens at every moment
     moments: int = 0
+    runs: int = 0
     dead: bool = False
     loop: InlineLoop | None = None
 
@@ -118,7 +120,8 @@ class FileCalls:
     """The ledger's file, as a run asks it: a call that was made is durable, also if nobody hears of it."""
 
     def __init__(self, path: Path, world: World) -> None:
-        self.ledger = SqliteLedger(path)
+        world.runs += 1
+        self.ledger = SqliteLedger(path, run_id=f"run-{world.runs}")
         self._world = world
 
     async def do(self, call: Callable[[Ledger], T]) -> T:
@@ -160,13 +163,31 @@ class MemoryPublished:
 
 @dataclass(kw_only=True)
 class MemoryStorage:
-    """The side files of the last record."""
+    """The side files of the last record, and who pays."""
 
     dataset: MemoryDataset
+    payer: bytes | None = None
 
     def read(self, key: str) -> bytes:
+        if key == PAYER:
+            if self.payer is None:
+                raise FileNotFoundError
+            return self.payer
         assert self.dataset.record is not None
         return self.dataset.record.contents[key.removeprefix("_batchembed/")]
+
+    def named(self, key: str) -> str:
+        return f"{self.dataset.root}/{key}"
+
+    def prepare(self) -> None:
+        """There is nothing to make."""
+
+    def put(self, key: str, content: bytes) -> None:
+        assert key == PAYER
+        self.payer = content
+
+    def settle(self, folders: Iterable[str]) -> None:
+        """What is there lasts."""
 
     def confirm_held(self) -> None:
         """Nobody else is here."""
@@ -195,6 +216,11 @@ class MemoryDataset:
 
     def specs(self) -> tuple[RowSpec, ...]:
         return () if self.record is None else self.record.specs
+
+    @property
+    def missing_parts(self) -> tuple[str, ...]:
+        rows = ((spec.job_key, spec.rows_sha256) for spec in self.specs())
+        return tuple(name[0] for name in rows if name not in self.vectors)
 
     def lose(self, key: JobKey) -> None:
         """The parts with a job's rows are gone."""

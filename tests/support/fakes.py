@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 import httpx
+import msgspec
 
 from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.quota import Charge
@@ -89,7 +90,8 @@ class MemoryCalls:
 class MemoryLedger:
     """A ledger without a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, run_id: str = "") -> None:
+        self._run_id = run_id
         self._entries: dict[JobKey, Entry] = {}
         self._files: dict[str, KnownFile] = {}
         self._moves: list[tuple[JobKey, LedgerMove]] = []
@@ -112,6 +114,9 @@ class MemoryLedger:
         if before is None or before.state is not old or before.attempt > entry.attempt:
             return False
         self._put(entry)
+        if entry.state is State.SUBMITTING:
+            before_it = self._beginning or Beginning(doubted_since=None, record=None)
+            self._beginning = msgspec.structs.replace(before_it, payer=self._run_id)
         return True
 
     def beginning(self) -> Beginning | None:
@@ -133,7 +138,7 @@ class MemoryLedger:
         self._entries[entry.job_key] = entry
         made = LedgerMove(
             at=entry.updated_at,
-            run_id="",
+            run_id=self._run_id,
             state=entry.state,
             attempt=entry.attempt,
             task_id=entry.task_id,

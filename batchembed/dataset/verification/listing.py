@@ -14,14 +14,14 @@ from batchembed.core.verification import Finding
 from batchembed.dataset.files import sha256_of_file
 from batchembed.dataset.lease import LEASE
 from batchembed.dataset.record import Group, Record, RowSpec, fingerprint, record_before, record_key
-from batchembed.dataset.storage import DATASET_FILE, GROUPS, INCOMING, META, Storage
+from batchembed.dataset.storage import DATASET_FILE, GROUPS, INCOMING, META, PAYER, Storage
 from batchembed.dataset.sweep import foresee_sweep, has_sha256, is_ours, is_part, waiting_key
 from batchembed.dataset.verification.records import Found, is_record
 from batchembed.dataset.verification.sealed import RESTORE, read_bytes, unreadable
 
 _GROUP = re.compile(r"group-[0-9a-f]{16}\.json")
 #: Beside what a record names: those of the writer.
-_WRITERS = frozenset({f"{META}/lock", LEASE})
+_WRITERS = frozenset({f"{META}/lock", LEASE, PAYER})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from batchembed.core.model import VideoId
 from batchembed.core.verification import Checked, Finding, Verification
+from batchembed.dataset.identity import no_dataset
 from batchembed.dataset.record import Group, Part, Record, RowSpec, part_path
 from batchembed.dataset.storage import COMMITS, DATASET_FILE, GROUPS, Storage
 from batchembed.dataset.verification.listing import (
@@ -27,7 +28,7 @@ from batchembed.dataset.verification.listing import (
 from batchembed.dataset.verification.parts import CheckedPart, PartCheck
 from batchembed.dataset.verification.records import check_dataset_file, check_records
 from batchembed.dataset.verification.rows import Listed
-from batchembed.errors import InputMissingError, LockedError, StorageError
+from batchembed.errors import LockedError, StorageError
 
 #: Hashing and decoding let other threads go on; memory is that of so many parts' batches.
 _THREADS = min(4, os.cpu_count() or 1)
@@ -97,14 +98,9 @@ def _files(storage: Storage) -> dict[str, int]:
     try:
         files = dict(storage.everything())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputMissingError(
-            f"there is no dataset at {storage.location}: name the folder of output.path"
-        ) from error
+        raise no_dataset(storage) from error
     if DATASET_FILE not in files and not any(key.startswith(f"{COMMITS}/") for key in files):
-        raise InputMissingError(
-            f"{storage.location} is no dataset of batchembed: it has no {DATASET_FILE}; name the "
-            "folder of output.path"
-        )
+        raise no_dataset(storage)
     return files
 
 

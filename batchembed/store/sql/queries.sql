@@ -100,11 +100,17 @@ ON CONFLICT (uri) DO UPDATE
 SET tag = excluded.tag, size_bytes = excluded.size_bytes, facts = excluded.facts;
 
 -- name: begin
-INSERT INTO beginning (one, doubted_since, record) VALUES (1, :doubted_since, :record)
-ON CONFLICT (one) DO UPDATE SET doubted_since = excluded.doubted_since, record = excluded.record;
+INSERT INTO beginning (one, doubted_since, record, payer)
+VALUES (1, :doubted_since, :record, :payer)
+ON CONFLICT (one) DO UPDATE
+SET doubted_since = excluded.doubted_since, record = excluded.record, payer = excluded.payer;
+
+-- name: set_payer
+INSERT INTO beginning (one, payer) VALUES (1, :payer)
+ON CONFLICT (one) DO UPDATE SET payer = excluded.payer;
 
 -- name: doubt_attempts
 UPDATE entries SET intent = NULL WHERE state IN ('planned', 'failed', 'lost');
 
 -- name: get_beginning
-SELECT doubted_since, record FROM beginning;
+SELECT doubted_since, record, payer FROM beginning;
