@@ -150,7 +150,7 @@ def _recalled(
         since = None if before.beginning is None else before.beginning.doubts(now)
         if since is None or not hosted:
             return before
-        warning = f"the ledger was begun anew at {rfc3339(since)}: {_SOUGHT}"
+        warning = f"the ledger may lack creates from before {rfc3339(since)}: {_SOUGHT}"
         return replace(before, lacking=True, warning=warning)
     known = known_jobs(dataset, now=now)
     taken = {job.entry.job_key: job.entry for job in replaced(known, before.entries)}

@@ -30,7 +30,7 @@ from batchembed.runner.heal import HasRows, as_it_is
 from batchembed.runner.presume import is_forgotten
 from batchembed.runner.survey import Surveyed
 
-_IF_NOT_LISTED = "unless the service lists a task of it: the ledger was lost"
+_IF_NOT_LISTED = "unless the service lists a task of it: the ledger may not know its create"
 
 
 def drops(manifest: Manifest, specs: Iterable[RowSpec]) -> tuple[Planned, ...]:

@@ -292,7 +292,7 @@ class Reconciler:
 
 def _doubt_of(entry: Entry) -> str:
     if entry.is_presumed:
-        return "the ledger was lost, and may have known of its create"
+        return "another ledger may have known of its create"
     return "its create got no answer"
 
 

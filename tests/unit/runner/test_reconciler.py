@@ -429,7 +429,7 @@ def test_a_task_that_may_be_a_twins_is_left_to_a_person() -> None:
 
     assert unknown is not None
     assert unknown.message == (
-        "the ledger was lost, and may have known of its create: it may be task t1"
+        "another ledger may have known of its create: it may be task t1"
     )
     assert "--adopt" in (unknown.hint or "")
     assert scene.state() is State.UNKNOWN
