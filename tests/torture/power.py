@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import re
@@ -23,6 +22,7 @@ import pytest
 
 from batchembed.dataset.folder import Folder
 from batchembed.dataset.publish import Dataset
+from batchembed.dataset.staging import StagedFiles
 from tests.support import oracle
 from tests.support.emulator import Emulator
 from tests.support.killing import Launcher
@@ -176,9 +176,9 @@ def _rows_by_task(folder: Path, published: set[str]) -> dict[str, bool]:
     here = {}
     for key, state, task, staged in rows:
         if state == "staged" and key not in published:
-            file = path.parent / "staging" / json.loads(staged)["file"]
-            right = json.loads(staged)["sha256"]
-            here[task] = file.exists() and hashlib.sha256(file.read_bytes()).hexdigest() == right
+            meant = json.loads(staged)
+            files = StagedFiles(path.parent / "staging")
+            here[task] = files.is_right(meant["file"], meant["sha256"])
         else:
             here[task] = state == "staged" or (state == "committed" and key in published)
     return here

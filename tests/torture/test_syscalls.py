@@ -91,7 +91,7 @@ def test_a_ledger_that_takes_failed_writes_for_done_pays_twice(
         ended, made = tracing.made_by(counted)
         assert ended.code == 0, ended
         # The ledger is made by then, and no task is.
-        early = made.most["fdatasync"] // 4
+        early = made.most["fdatasync"] // 3
         fault = Fault(call="fdatasync", kind="error=EIO", number=early, ever_after=True)
         scene = set_scene(tmp_path / "scene", deaf, emulator, two, settle_s=SOON_S)
         wrong = _wrong({fault: scene}, made, wanted=wanted, seen=Counter())
