@@ -428,8 +428,6 @@ def test_a_task_that_may_be_a_twins_is_left_to_a_person() -> None:
     (unknown,) = scene.settle(scene.presume())
 
     assert unknown is not None
-    assert unknown.message == (
-        "another ledger may have known of its create: it may be task t1"
-    )
+    assert unknown.message == ("another ledger may have known of its create: it may be task t1")
     assert "--adopt" in (unknown.hint or "")
     assert scene.state() is State.UNKNOWN
