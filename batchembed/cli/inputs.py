@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from batchembed.cli.options import Read
 from batchembed.core.model import FileSource
 from batchembed.manifest.lock_file import lock_path
 from batchembed.manifest.sources import absolute
-from batchembed.store.home import state_home
+from batchembed.store.home import OWN_FILES, state_home
 from batchembed.stores.location import is_uri
+
+_DATASET_ID = re.compile("[0-9a-f]{32}")
 
 
 def taken(path: Path, asked: Read, state_dir: str | None) -> str | None:
@@ -23,12 +26,19 @@ def taken(path: Path, asked: Read, state_dir: str | None) -> str | None:
     ):
         if where == named.resolve():
             return what
-    state = state_home(manifest.file, state_dir, "").path
-    output = () if is_uri(manifest.output.path) else ((manifest.output.path, "output.path"),)
-    for folder, what in (*output, (state, "the state folder")):
-        if where.is_relative_to(Path(folder).resolve()):
-            return f"is in {what} {folder}, where a run keeps its own files"
+    output = manifest.output.path
+    if not is_uri(output) and where.is_relative_to(Path(output).resolve()):
+        return f"is in output.path {output}, where a run keeps its own files"
+    root = state_home(manifest.file, state_dir, "").path
+    if where.is_relative_to(root.resolve()) and _is_state(where.relative_to(root.resolve())):
+        return f"is in the state folder {root}, where a run keeps its own files"
     return _source(where, asked) if where.exists() else None
+
+
+def _is_state(path: Path) -> bool:
+    """Whether a file below the root of all state is of the package: the root may be anybody's folder."""
+    first = path.parts[0] if path.parts else ""
+    return first in OWN_FILES or _DATASET_ID.fullmatch(first) is not None
 
 
 def _source(where: Path, asked: Read) -> str | None:

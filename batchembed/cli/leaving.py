@@ -43,7 +43,7 @@ class Leaving:
                 f"--metrics-file {self.metrics_file} does not end in .prom, so that node exporter "
                 "would not read it: name it so"
             )
-        if len({path.resolve() for _, path in self._asked()}) < len(self._asked()):
+        if len({_resolved(*asked) for asked in self._asked()}) < len(self._asked()):
             raise UsageError(
                 f"--metrics-file and --summary-file are one file, {self.metrics_file}: name two"
             )
@@ -118,6 +118,15 @@ class Leaving:
             self.log.tell(str(error), level="warning", event="warned")
             return False
         return True
+
+
+def _resolved(option: str, path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # the latter before Python 3.13
+        raise UsageError(
+            f"{option} {path} is a link that leads to itself: name another file"
+        ) from error
 
 
 def _earlier(path: Path) -> str | None:

@@ -91,7 +91,7 @@ def _forecast(
         manifest=manifest,
         profile=asked.profile,
         entries=before.entries,
-        has_rows=before.has_rows,
+        holdings=before.holdings,
         charges=before.charges,
         blocked_until=None if before.block is None else before.block.until,
         now=time.time(),

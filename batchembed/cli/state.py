@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from batchembed.core.model import EngineKind, JobKey, Manifest, Profile, Video, VideoId
+from batchembed.core.model import EngineKind, JobKey, Manifest, Profile, VideoId
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.dataset.places import storage_at
@@ -19,6 +19,7 @@ from batchembed.errors import StorageError, UsageError
 from batchembed.manifest.lock_file import is_piped
 from batchembed.report.moments import rfc3339
 from batchembed.runner.foresee import Foreseen, foresee
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.recall import known_jobs, lacking, replaced
 from batchembed.store.home import Home, state_home
 from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
@@ -53,19 +54,14 @@ class Remembered:
         Raises:
             StorageError: the dataset can't be read.
         """
-        return foresee(manifest, profile, self.entries, self.known, self.has_rows)
+        return foresee(manifest, profile, self.entries, self.known, self.holdings)
 
-    def has_rows(self, entry: Entry, video: Video) -> bool:
-        """Whether the rows of a committed job that a video wants are published, or staged.
-
-        Raises:
-            StorageError: it can't be known.
-        """
-        if self.dataset is None or self.staging is None or entry.staged is None:
-            return False
-        return self.dataset.has_rows(
-            entry.job_key, entry.staged, options=video.embedding_option, staging=self.staging
-        )
+    @property
+    def holdings(self) -> Holdings | None:
+        """Where the rows of its jobs are; None where there is no dataset."""
+        if self.dataset is None or self.staging is None:
+            return None
+        return Holdings(dataset=self.dataset, staging=self.staging)
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         """Every move of a job, in order; read from the ledger when it is asked for.

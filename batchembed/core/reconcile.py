@@ -131,9 +131,15 @@ def judge(
         hidden=tuple(
             task.task_id
             for task in may_be
-            if task.task_id not in claimed and _is_since(task, entry)
+            if task.task_id not in claimed and _may_be_since(task, entry)
         )
     )
+
+
+def _may_be_since(task: Listed, entry: Entry) -> bool:
+    """Whether nothing but a clock of ours, that may have been set on, makes the task an older one."""
+    unheard = entry.intent is None or entry.intent.server_at is None
+    return unheard or _is_since(task, entry)
 
 
 def _marked(

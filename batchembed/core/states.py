@@ -44,11 +44,11 @@ MOVES: dict[State, frozenset[State]] = {
     State.SUBMITTING: frozenset({State.PROCESSING, State.UNKNOWN, State.FAILED, State.PLANNED}),
     State.UNKNOWN: frozenset({State.PROCESSING, State.PLANNED, State.FAILED}),
     State.PROCESSING: frozenset({State.READY, State.FAILED, State.LOST}),
-    # A part that was missing may come back, from a backup: then its jobs are committed again.
-    State.READY: frozenset({State.STAGED, State.COMMITTED, State.LOST, State.FAILED}),
+    State.READY: frozenset({State.STAGED, State.LOST, State.FAILED}),
     State.STAGED: frozenset({State.COMMITTED, State.READY}),
     # Rows that neither a record nor staging has any more are retrieved, or computed, again.
     State.COMMITTED: frozenset({State.COMMITTED, State.READY, State.LOST}),
+    # A part that was missing may come back, from a backup: then its jobs are committed again.
     State.FAILED: frozenset({State.PLANNED, State.COMMITTED}),
     # A task that was called lost may be there all the same: it is paid for.
     State.LOST: frozenset({State.PLANNED, State.PROCESSING, State.COMMITTED}),

@@ -61,6 +61,8 @@ class Dataset:
         self._about = about
         self._known: Current | None = None
         #: Staged again for videos that may yet be these jobs.
+        self._by_job: tuple[Current, dict[JobKey, RowSpec]] | None = None
+        self._staged_files: dict[Path, StagedFiles] = {}  #: what they know of files is kept
         self._spared: dict[Rows, RowSpec] = {}
         self.engine_differences: tuple[str, ...] = ()
 
@@ -137,6 +139,22 @@ class Dataset:
         """
         return tuple(self.storage.named(part.path) for part in self._current().missing)
 
+    def shows(self, job_key: JobKey, staged: Staged, *, options: tuple[str, ...] | None) -> bool:
+        """Whether the last record has a job's rows of these options (None: all), in parts that are there."""
+        wanted = {
+            option
+            for option, rows in staged.rows
+            if rows and (options is None or option in options)
+        }
+        return self._current().index.get((job_key, staged.sha256), {}).keys() >= wanted
+
+    def spec_of(self, job_key: JobKey) -> RowSpec | None:
+        """A video of the last record that is this job, if one is."""
+        current = self._current()
+        if self._by_job is None or self._by_job[0] is not current:
+            self._by_job = current, {spec.job_key: spec for spec in current.specs}
+        return self._by_job[1].get(job_key)
+
     def has_rows(
         self,
         job_key: JobKey,
@@ -146,15 +164,10 @@ class Dataset:
         staging: Path,
     ) -> bool:
         """Whether a job's rows of these options (None: all) are published, or staged and whole."""
-        wanted = {
-            option
-            for option, rows in staged.rows
-            if rows and (options is None or option in options)
-        }
-        published = self._current().index.get((job_key, staged.sha256), {})
-        return published.keys() >= wanted or StagedFiles(staging).is_right(
-            staged_name(job_key), staged.sha256
-        )
+        if self.shows(job_key, staged, options=options):
+            return True
+        files = self._staged_files.setdefault(staging, StagedFiles(staging))
+        return files.is_right(staged_name(job_key), staged.sha256)
 
     def finish_interrupted(self, staging: Path) -> tuple[str, ...]:
         """End what a crash interrupted. Every command that writes calls it first.

@@ -46,8 +46,9 @@ class RowsMissingError(DatasetError):
             kept: videos that the manifest no longer names.
         """
         self.specs = tuple(specs)
+        self.videos = _few(specs)  #: in words
         self.job_keys = tuple(dict.fromkeys(spec.job_key for spec in specs))
-        what, ways = f"the rows of {_few(specs)} are neither staged nor in the dataset", []
+        what, ways = f"the rows of {self.videos} are neither staged nor in the dataset", []
         if missing_parts:
             parts = "1 part is" if len(missing_parts) == 1 else f"{len(missing_parts):,} parts are"
             what += f"; {parts} missing or cut short, the first is {missing_parts[0]}"

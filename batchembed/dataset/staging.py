@@ -108,19 +108,12 @@ class StagedFiles:
             ) from error
 
     def is_right(self, name: str, sha256: str) -> bool:
-        """Whether a file is there and has these rows.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """Whether a file is there, can be read, and has these rows."""
         path = self.folder / name
-        if not path.is_file():
-            return False
-        if self._right.get(name) == _seen(sha256, path.stat()):
-            return True
         try:
-            self._read(path, sha256)
-        except StagedDamagedError:
+            if self._right.get(name) != _seen(sha256, path.stat()):
+                self._read(path, sha256)
+        except (OSError, StagedDamagedError):
             return False
         return True
 
@@ -128,7 +121,7 @@ class StagedFiles:
         """Remove a file if it has these rows, and no other, as of a later retrieval; whether it did.
 
         Raises:
-            OSError: it can't be read, or removed.
+            OSError: it can't be removed.
         """
         if not self.is_right(name, sha256):
             return False

@@ -18,7 +18,7 @@ from batchembed.core.outcome import Outcome, outcome_of
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry
 from batchembed.media.identity import identify
-from batchembed.runner.heal import HasRows, as_it_is
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.survey import Surveyed, surveyed, surveyed_url
 from batchembed.store.ledger import KnownFile
 
@@ -48,11 +48,11 @@ def foresee(
     profile: Profile,
     entries: Mapping[JobKey, Entry],
     known: Mapping[str, KnownFile],
-    has_rows: HasRows,
+    holdings: Holdings | None,
 ) -> tuple[Foreseen, ...]:
-    """Every video of the manifest, in its order."""
+    """Every video of the manifest, in its order; without `holdings` there is no dataset yet."""
     return tuple(
-        _foresee(video, _found(video, manifest, profile, known), entries, has_rows)
+        _foresee(video, _found(video, manifest, profile, known), entries, holdings)
         for video in manifest.videos
     )
 
@@ -61,13 +61,15 @@ def _foresee(
     video: Video,
     found: Surveyed | None,
     entries: Mapping[JobKey, Entry],
-    has_rows: HasRows,
+    holdings: Holdings | None,
 ) -> Foreseen:
     if found is not None and not found.reasons and found.job is None:
         found = None  # probed, and not hashed yet
     job = None if found is None else found.job
     entry = None if job is None else entries.get(job.job_key)
-    return Foreseen(video=video, found=found, entry=as_it_is(entry, video, has_rows))
+    if holdings is not None:
+        entry = holdings.as_it_is(entry, video)
+    return Foreseen(video=video, found=found, entry=entry)
 
 
 def _found(

@@ -14,6 +14,7 @@ from batchembed.errors import LedgerError
 from batchembed.runner.book import Book
 from batchembed.runner.crew import Crew, assemble
 from batchembed.runner.heal import heal
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.listen import Warned
 from batchembed.runner.observe import Observer
 from batchembed.runner.recall import Lack, recall
@@ -72,7 +73,8 @@ async def opened(setting: Setting) -> AsyncIterator[Opened]:
                 entries, task_ids, known, names, _ = await ledger.do(_everything)
             warnings = _told(setting, lack)
             book = Book(ledger, entries, task_ids, clock=setting.clock)
-            await heal(book, setting.dataset, setting.home.staging, write)
+            holdings = Holdings(dataset=setting.dataset, staging=setting.home.staging)
+            await heal(book, holdings, setting.manifest, write)
             observer = Observer(monotonic=setting.monotonic)
             async with setting.open_service(observer) as service:
                 crew = await assemble(setting, service, book, observer, write)

@@ -26,7 +26,7 @@ from batchembed.core.quota import Charge, Charges
 from batchembed.core.segments import window
 from batchembed.core.states import Entry
 from batchembed.dataset.record import RowSpec
-from batchembed.runner.heal import HasRows, as_it_is
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.presume import is_forgotten
 from batchembed.runner.survey import Surveyed
 
@@ -56,7 +56,7 @@ class Planner:
     manifest: Manifest
     profile: Profile
     entries: Mapping[JobKey, Entry]
-    has_rows: HasRows
+    holdings: Holdings | None  #: None: there is no dataset yet
     charges: Iterable[Charge]
     blocked_until: float | None  #: as the service said to an earlier run
     now: float
@@ -113,7 +113,9 @@ class Planner:
         return self._owed(video, found.job)
 
     def _owed(self, video: Video, job: Job) -> Planned:
-        entry = as_it_is(self.entries.get(job.job_key), video, self.has_rows)
+        entry = self.entries.get(job.job_key)
+        if self.holdings is not None:
+            entry = self.holdings.as_it_is(entry, video)
         action = decide(
             entry,
             idempotent=self._idempotent,

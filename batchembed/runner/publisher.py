@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from batchembed.core.lock_differences import BuildDiffersError
-from batchembed.core.model import Video
+from batchembed.core.model import JobKey, Video
 from batchembed.core.outcome import Outcome, VideoOutcome, withheld
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
@@ -70,6 +70,7 @@ class Publisher:
     halted: Callable[[], BatchembedError | None]  #: what ended it
     due: asyncio.Event = field(default_factory=asyncio.Event)  #: another group is full
     has_published: bool = False
+    unfetched: str | None = None  #: why nothing was published, though nothing is wrong
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def publish_when_due(self) -> None:
@@ -127,9 +128,18 @@ class Publisher:
         try:
             return await self.publish()
         except RowsMissingError as error:
-            if not all(self.book[key].state is State.READY for key in error.job_keys):
+            if not all(map(self._is_in_flight, error.job_keys)):
                 raise
+            self.unfetched = (
+                f"nothing was published: the rows of {error.videos}, of missing parts, are yet to "
+                "be fetched; run again"
+            )
             return withheld(self.publication.outcomes(self.left), _UNFETCHED)
+
+    def _is_in_flight(self, key: JobKey) -> bool:
+        """Whether a run brings the rows of a job home, whoever's they are."""
+        entry = self.book[key]
+        return entry.state is State.READY and entry.intent is not None
 
     def _is_empty(self, outcomes: Iterable[VideoOutcome]) -> bool:
         """Whether a first record would have no row and no failure."""

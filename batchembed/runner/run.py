@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from dataclasses import replace
 
 from batchembed.core.forecast import plan_line
 from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
-from batchembed.errors import PRECEDENCE, BatchembedError
+from batchembed.errors import PRECEDENCE, BatchembedError, ExitCode
 from batchembed.runner.carry import Carried, Load
 from batchembed.runner.foresee import Foreseen, foresee
-from batchembed.runner.heal import as_it_is, sought_again
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.in_flight import find_again
 from batchembed.runner.listen import Ended, Moved, Started, Warned
 from batchembed.runner.observe import take_request_id
@@ -24,6 +25,7 @@ from batchembed.runner.publication import Publication
 from batchembed.runner.publisher import Publisher, schema_of
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import StoppedError
+from batchembed.runner.submit import intent_of
 from batchembed.runner.survey import Surveyed, Surveyor
 from batchembed.store.ledger import KnownFile
 
@@ -52,6 +54,7 @@ class _Run:
         self._surveyor = Surveyor(
             manifest, setting.profile, self._known, self._remember, setting.stop
         )
+        self._holdings = Holdings(dataset=setting.dataset, staging=setting.home.staging)
         self._publication = Publication(
             manifest=manifest,
             before={spec.video_id: spec for spec in setting.dataset.specs()},
@@ -122,7 +125,7 @@ class _Run:
         """Every video, as far as it is known beforehand; its figures are told."""
         setting = self._setting
         foreseen = foresee(
-            setting.manifest, setting.profile, self._book.entries, self._known, self._has_rows
+            setting.manifest, setting.profile, self._book.entries, self._known, self._holdings
         )
         for each in foreseen:
             if each.found is not None and each.found.job is not None:
@@ -147,7 +150,7 @@ class _Run:
             manifest=setting.manifest,
             profile=setting.profile,
             entries=self._book.entries,
-            has_rows=self._has_rows,
+            holdings=self._holdings,
             dropped=drops(setting.manifest, setting.dataset.specs()),
             charges=crew.charges,
             blocked_until=crew.blocked_until,
@@ -261,9 +264,11 @@ class _Run:
             if carried.pending is not None:
                 return carried
         entry = self._book.get(key)
-        if entry is not None and self._lacks_rows(entry, video):
-            # Rows that are neither in the dataset nor staged are fetched again.
-            entry = await self._book.move(sought_again(entry), old=State.COMMITTED)
+        now = self._holdings.as_it_is(entry, video)
+        if entry is not None and now is not None and now.state not in {entry.state, State.STAGED}:
+            # What is neither in the dataset nor staged is fetched again.
+            now = replace(now, intent=now.intent or intent_of(job))
+            entry = await self._book.move(now, old=entry.state)
         load = Load(video_id=video.video_id, job=job, identity=identity)
         if entry is not None and entry.state in {State.COMMITTED, State.STAGED}:
             return Carried(entry=entry)
@@ -272,15 +277,10 @@ class _Run:
 
     def _lacks_rows(self, entry: Entry | None, video: Video) -> bool:
         """Whether a job is committed whose rows for this video are nowhere."""
-        return as_it_is(entry, video, self._has_rows) is not entry
-
-    def _has_rows(self, entry: Entry, video: Video) -> bool:
-        return entry.staged is not None and self._setting.dataset.has_rows(
-            entry.job_key,
-            entry.staged,
-            options=video.embedding_option,
-            staging=self._setting.home.staging,
-        )
+        if entry is None or entry.state is not State.COMMITTED:
+            return False
+        now = self._holdings.as_it_is(entry, video)
+        return now is not None and now.state in {State.READY, State.LOST}
 
     def _end(self, video: Video, found: Surveyed | None, outcome: VideoOutcome) -> None:
         if self._publication.end(video, found, outcome):
@@ -308,7 +308,7 @@ class _Run:
         foreseen = self._foreseen[video.video_id]
         job = None if foreseen.found is None else foreseen.found.job
         entry = None if job is None else self._book.get(job.job_key)
-        now = as_it_is(entry, video, self._has_rows)
+        now = self._holdings.as_it_is(entry, video)
         return left(foreseen, now, chosen=self._is_chosen(video))
 
     # -- the report
@@ -324,6 +324,7 @@ class _Run:
         setting, crew = self._setting, self._crew
         manifest, record = setting.manifest, setting.dataset.last()
         halted = () if self._halted is None else (self._halted.exit_code,)
+        unfetched = () if self._publisher.unfetched is None else (self._publisher.unfetched,)
         return RunReport(
             run_id=setting.run_id,
             began_at=self._began,
@@ -347,18 +348,19 @@ class _Run:
             parked=crew.gate.parked,
             wall_s=round(setting.clock() - self._began, 3),
             videos=outcomes,
-            warnings=(*setting.warnings, *self._recalled, *self._orphans()),
+            warnings=(*setting.warnings, *self._recalled, *unfetched, *self._orphans()),
             halted=self._why_early(),
             exit_code=exit_code(
                 (video.outcome for video in outcomes),
                 accept_rejected=manifest.on_rejected == "accept",
-                also=(*halted, *needs_permission(outcomes)),
+                also=(*halted, *needs_permission(outcomes), *(ExitCode.AGAIN for _ in unfetched)),
             ),
         )
 
     def _orphans(self) -> tuple[str, ...]:
         """Jobs that this run brought home although no video of the manifest is them any more."""
-        gone = [key for key in self._resumed if key not in self._jobs]
+        kept = {spec.job_key for spec in self._publication.kept()}
+        gone = [key for key in self._resumed if key not in self._jobs and key not in kept]
         if not gone or self._setting.only or self._setting.stop.is_set():
             return ()
         names = ", ".join(sorted(self._names.get(key, key) for key in gone)[:5])

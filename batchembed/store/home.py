@@ -21,6 +21,9 @@ looks for tasks in flight in the service's listing, which has those of the last 
 and not committed, is paid for again.
 """
 
+#: Beside the folders of the datasets.
+OWN_FILES = (".gitignore", "README")
+
 
 @dataclass(frozen=True, slots=True)
 class Home:
@@ -49,13 +52,13 @@ class Home:
         return self.path / "runs"
 
     def sweep(self) -> None:
-        """Remove old reports, and those that a run did not write to their end. For who has the lock.
+        """Remove old reports, and what a run did not write to its end. For who has the lock.
 
         Raises:
             StorageError: one can't be removed.
         """
         try:
-            for left in self.runs.glob(".*.tmp"):
+            for left in (*self.runs.glob(".*.tmp"), *self.staging.glob("*.arrow.tmp")):
                 left.unlink(missing_ok=True)
             for old in sorted(self.runs.glob("*.json"))[:-KEPT_REPORTS]:
                 old.unlink(missing_ok=True)
@@ -79,7 +82,7 @@ def make_home(home: Home) -> None:
     try:
         for folder in (home.staging, home.engine, home.runs):
             folder.mkdir(parents=True, exist_ok=True)
-        for name, text in ((".gitignore", "*\n"), ("README", _README)):
+        for name, text in zip(OWN_FILES, ("*\n", _README), strict=True):
             if not (root / name).exists():
                 (root / name).write_text(text, encoding="utf-8")
         require_local(home.path)

@@ -65,17 +65,38 @@ def test_what_a_run_reads_or_keeps_is_not_replaced(
     assert {each: each.read_bytes() for each in folder.rglob("*") if each.is_file()} == before
 
 
-@pytest.mark.parametrize("state", [".batchembed", "elsewhere"])
-def test_the_state_folder_is_the_runs_own(
-    folder: Path, capsys: pytest.CaptureFixture[str], state: str
+@pytest.mark.parametrize("root", [".batchembed", "elsewhere"])
+@pytest.mark.parametrize("name", ["README", "d" * 32 + "/ledger.sqlite", "d" * 32 + "/n.json"])
+def test_a_state_folder_is_the_runs_own(
+    folder: Path, capsys: pytest.CaptureFixture[str], root: str, name: str
 ) -> None:
-    (folder / state).mkdir()
-    more = [] if state == ".batchembed" else ["--state-dir", state]
+    (folder / root / ("d" * 32)).mkdir(parents=True)
+    more = [] if root == ".batchembed" else ["--state-dir", root]
 
-    assert main(["run", "m.yaml", "--metrics-file", f"{state}/n.prom", *more]) == 2
+    assert main(["run", "m.yaml", "--summary-file", f"{root}/{name}", *more]) == 2
 
     assert "is in the state folder" in capsys.readouterr().err
-    assert list((folder / state).iterdir()) == []
+    assert not (folder / root / name).exists()
+
+
+@pytest.mark.parametrize("root", [".", "elsewhere"])
+def test_what_else_is_in_the_root_of_all_state_is_not(folder: Path, root: str) -> None:
+    (folder / root).mkdir(exist_ok=True)
+    wanted = folder / root / "nightly.json"
+
+    assert main(["run", "m.yaml", "--summary-file", str(wanted), "--state-dir", root]) != 2
+
+    assert wanted.exists()
+
+
+def test_a_link_that_leads_to_itself_is_refused(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "loop").symlink_to("loop")
+
+    assert main(["run", "m.yaml", "--summary-file", "loop"]) == 2
+
+    assert "loop is a link that leads to itself" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Whoever's rows they are: a publish can do without none of them.
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -255,3 +256,87 @@ def test_a_publish_in_the_middle_waits_for_them(bench: Bench) -> None:
     bench.storage_at = lambda path, _: Telling(Path(path))
     assert bench.run(overrides=["output.publish_every_s=1"]).exit_code is ExitCode.OK
     assert (bench.parts(), embedded(bench)) == (parts, 0)
+
+
+VISUAL, AUDIO = ", embedding_option: [visual-text]", ", embedding_option: [audio]"
+
+
+def lose_group_of(bench: Bench, number: int) -> None:
+    """Remove the parts of one group of the last record."""
+    record = max((bench.output / "_batchembed" / "commits").iterdir())
+    for part in json.loads(record.read_bytes())["groups"][number]["parts"]:
+        (bench.output / part["path"]).unlink()
+
+
+def test_while_only_rows_that_nobody_asks_for_are_missing_work_is_left_too(bench: Bench) -> None:
+    bench.write(entries("a"))
+    bench.run()
+    lose_group_of(bench, 1)
+    bench.write(entries("a", more=", metadata: {floor: 1}"))
+    bench.wrap = _AwayClient
+    for _ in range(2):
+        report = bench.run()
+        assert (report.exit_code, report.published) == (ExitCode.AGAIN, False)
+        assert "the rows of video b" in report.warnings[0]
+    bench.wrap = lambda client: client
+    report = bench.run()
+    assert (report.exit_code, report.published, report.warnings) == (ExitCode.OK, True, ())
+    assert videos(bench) == {"a", "b"}
+
+
+@pytest.fixture
+def shared(bench: Bench) -> Bench:
+    """Two videos are one job, of different options; the part of the first alone is gone."""
+    make_video(bench.folder / "v" / "a.mp4", seconds=7.0, seed=9, fps=5, audio=True)
+    shutil.copy(bench.folder / "v" / "a.mp4", bench.folder / "v" / "b.mp4")
+    bench.write(entries("a", more=VISUAL) + entries("b", more=AUDIO))
+    bench.run()
+    bench.write(entries("a", more=VISUAL))
+    bench.run()
+    lose_group_of(bench, 0)
+    assert isinstance(bench.pool, InstantPool)
+    bench.pool.embedded.clear()
+    return bench
+
+
+@pytest.mark.parametrize("only", [[], ["c"]], ids=["skipped", "not chosen"])
+def test_a_job_that_another_video_shows_is_fetched_again_too(
+    shared: Bench, only: list[str]
+) -> None:
+    skip = "" if only else ", skip: later"
+    shared.write(entries("a", more=VISUAL + skip) + entries("c"))
+    assert shared.run(only=only).published
+    assert (videos(shared), embedded(shared)) == (set(FILMS), 1)
+
+
+def test_what_a_rebuilt_ledger_seeks_is_sought_by_the_next_run_whoever_asks(bench: Bench) -> None:
+    for ledger in bench.folder.glob(".batchembed/*/ledger.sqlite"):
+        ledger.unlink()
+    lose_parts(bench)
+    bench.wrap = _AwayClient
+    assert bench.run().exit_code is ExitCode.AGAIN
+    bench.wrap = lambda client: client
+    bench.write(entries("a") + entries("b", more=", skip: later") + entries("c"))
+    assert bench.run().exit_code is ExitCode.OK
+    assert (videos(bench), embedded(bench)) == (set(FILMS), 1)
+
+
+def test_a_restored_part_brings_back_a_job_of_which_not_all_is_published(bench: Bench) -> None:
+    make_video(bench.folder / "v" / "a.mp4", seconds=7.0, seed=9, fps=5, audio=True)
+    bench.write(entries("a", more=VISUAL), more="on_lost: fail\n")
+    bench.run()
+    shutil.rmtree(bench.folder / ".batchembed")
+    parts = lose_parts(bench)
+    with pytest.raises(RowsMissingError):
+        bench.run()
+    restore(bench, parts)
+    report = bench.run()
+    assert (report.exit_code, report.submitted) == (ExitCode.OK, 0)
+
+
+def test_what_is_dropped_anyway_is_not_fetched(bench: Bench) -> None:
+    lose_parts(bench)
+    bench.write(entries("a"), more="on_removed: drop\n")
+    report = bench.run()
+    assert (report.exit_code, videos(bench)) == (ExitCode.OK, {"a"})
+    assert dict(report.requests)["retrieve"] == 1

@@ -157,3 +157,18 @@ def test_rows_that_wait_for_their_video_to_be_named_again_are_told(
     bench.write(both, more=otherwise)
     report = bench.run()
     assert (report.exit_code, report.submitted) == (ExitCode.OK, 0)
+
+
+def test_what_waits_for_a_record_is_not_told_as_committed(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Options that were left out are staged still; a run of one video shows its own alone."""
+    bench.write(VIDEOS, more="defaults: {embedding_option: [audio]}\n")
+    bench.run()
+    bench.write(VIDEOS)
+    report = bench.run(only=["a"])
+    assert report.exit_code is ExitCode.AGAIN
+    assert {each.video.video_id: each.rows for each in report.videos} == {"a": 4, "b": 0}
+    assert told(bench, capsys, "status")["next"] == {"nothing": 1, "publish": 1}
+    assert bench.run().exit_code is ExitCode.OK
+    assert told(bench, capsys, "status")["next"] == {"nothing": 2}

@@ -45,6 +45,7 @@ from batchembed.runner.book import Book
 from batchembed.runner.carry import Service
 from batchembed.runner.crew import assemble
 from batchembed.runner.heal import heal
+from batchembed.runner.holdings import Holdings
 from batchembed.runner.listen import Silent
 from batchembed.runner.observe import Observer
 from batchembed.runner.opening import Opened
@@ -196,7 +197,8 @@ async def carry_out(
     """A run on an open ledger, of which files are known and of a service that is taken for such."""
     ledger, write = calls.ledger, Writing(NO_THREADS)
     book = Book(calls, ledger.entries(), ledger.task_ids(), clock=setting.clock)
-    await heal(book, setting.dataset, setting.home.staging, write)
+    holdings = Holdings(dataset=setting.dataset, staging=setting.home.staging)
+    await heal(book, holdings, setting.manifest, write)
     observer = Observer(monotonic=setting.monotonic)
     async with connect(observer) as client:
         service = Service(client=client, idempotent=idempotent)

@@ -227,10 +227,16 @@ class MemoryDataset:
         for name in [each for each in self.vectors if each[0] == key]:
             del self.vectors[name]
 
+    def shows(self, job_key: JobKey, staged: Staged, *, options: tuple[str, ...] | None) -> bool:
+        return (job_key, staged.sha256) in self.vectors
+
+    def spec_of(self, job_key: JobKey) -> RowSpec | None:
+        return next((spec for spec in self.specs() if spec.job_key == job_key), None)
+
     def has_rows(
         self, job_key: JobKey, staged: Staged, *, options: tuple[str, ...] | None, staging: Path
     ) -> bool:
-        if (job_key, staged.sha256) in self.vectors:
+        if self.shows(job_key, staged, options=options):
             return True
         try:
             read_staged(staging, staged)

@@ -112,7 +112,7 @@ class Prepared:
             profile(manifest.profile),
             {},
             known,
-            lambda entry, video: True,
+            None,
         )
         assert each.found is not None
         assert each.found.job is not None

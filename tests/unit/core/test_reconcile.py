@@ -141,6 +141,12 @@ def test_a_nameless_task_from_long_before_is_not_it() -> None:
     assert verdict(task(created_at=AT - 3_600)) == Unseen()
 
 
+def test_a_nameless_task_may_be_it_where_only_our_clock_says_that_it_is_older() -> None:
+    entry = in_doubt(replace(OF_A_FILE, server_at=None))
+
+    assert verdict(task(created_at=AT - 86_400), entry=entry) == Unseen(hidden=(TaskId("t1"),))
+
+
 def test_where_the_services_clock_was_not_known_ours_says_it_less_exactly() -> None:
     entry = in_doubt(replace(OF_A_URL, server_at=None))
 
