@@ -44,7 +44,7 @@ def _moves(bench: Bench) -> Iterator[str]:
         for (old, before), (new, attempt) in pairwise(way):
             if new not in MOVES[old]:
                 yield f"job {key} went from {old} to {new}"
-            fresh = old in {State.FAILED, State.LOST}
+            fresh = old in {State.FAILED, State.LOST} and new is State.PLANNED
             if attempt != before + fresh:
                 yield f"job {key} is at attempt {attempt} after {before} ({old} to {new})"
 
