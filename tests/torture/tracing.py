@@ -82,14 +82,14 @@ def dataset_id(scene: Scene) -> str:
     return hashlib.sha256(str(scene.folder).encode()).hexdigest()[:32]
 
 
-def start(scene: Scene, arguments: Iterable[str], *, key: str) -> Traced:
+def start(scene: Scene, arguments: Iterable[str], *argv: str, key: str) -> Traced:
     """Begin a run of the scene, with these arguments for strace."""
     log = scene.folder.parent / f"{scene.folder.name}.strace"
     given = ["-ttt", "-s", "0", "-o", str(log), *arguments]
     env = {**environment(key), TRACE: json.dumps(given), DATASET: dataset_id(scene)}
     return Traced(
         number=scene.launcher.start(
-            ("run", "m.yaml"), folder=scene.folder, env=env, limit_s=scene.limit_s
+            ("run", "m.yaml", *argv), folder=scene.folder, env=env, limit_s=scene.limit_s
         ),
         log=log,
     )
@@ -103,9 +103,9 @@ def faulted(scene: Scene, fault: Fault, made: Made, *, key: str) -> Traced:
     return start(scene, [*inject, *where], key=key)
 
 
-def made_by(scene: Scene) -> tuple[Ended, Made]:
+def made_by(scene: Scene, *argv: str) -> tuple[Ended, Made]:
     """A run to which nothing happens, and what it makes."""
-    traced = start(scene, ["-y", "-e", f"trace={','.join(CALLS)}"], key="tlk_counted")
+    traced = start(scene, ["-y", "-e", f"trace={','.join(CALLS)}"], *argv, key="tlk_counted")
     ended = scene.ended(traced.number)
     lines = traced.log.read_text(encoding="utf-8", errors="replace").splitlines()
     named = dataset_id(scene)
