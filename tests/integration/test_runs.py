@@ -33,7 +33,7 @@ from batchembed.media.identity import sha256_file
 from batchembed.runner.listen import Event, Moved, Published, Started
 from batchembed.runner.publication import Publication
 from batchembed.store.lock import run_lock
-from tests.support.engines import InstantPool
+from tests.support.engines import InstantPool, in_process
 from tests.support.media import make_video
 from tests.support.runs import Bench, Heard
 
@@ -323,6 +323,17 @@ class ClumsyClient(AsyncTasksClient):
         return made
 
 
+def tasks_of(bench: Bench) -> int:
+    """How many tasks the engine in the state folder has."""
+    (folder,) = bench.folder.glob(".batchembed/*/engine")
+
+    async def count() -> int:
+        async with in_process(folder) as client:
+            return len([task async for task in await client.list()])
+
+    return asyncio.run(count())
+
+
 def test_a_lost_answer_is_not_paid_twice(bench: Bench) -> None:
     bench.write(entries("a"))
     lost = SubmissionUnknown("the answer was lost")
@@ -335,7 +346,8 @@ def test_a_lost_answer_is_not_paid_twice(bench: Bench) -> None:
     report = bench.run()
 
     assert report.exit_code is ExitCode.OK
-    assert embedded(bench) == ["a"]
+    # The engine may have been closed before it had the result: then it embeds the same task again.
+    assert tasks_of(bench) == 1
 
 
 def test_a_create_whose_answer_was_lost_is_looked_up_and_paid_for_once(bench: Bench) -> None:
