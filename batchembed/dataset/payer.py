@@ -6,6 +6,7 @@ what a dataset holds: readers, records and `diff` do without it.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import msgspec
@@ -40,8 +41,12 @@ def read_payer(storage: Storage) -> str | None:
 class Payer:
     """Says in the dataset, before a run's first task, that from now on this run pays."""
 
-    def __init__(self, storage: Storage, run_id: str) -> None:
+    def __init__(
+        self, storage: Storage, run_id: str, turn: contextlib.AbstractContextManager[object]
+    ) -> None:
+        """Nothing is written yet. `turn` is held by a publish of this run, too."""
         self._storage = storage
+        self._publishes = turn
         self._run_id = run_id
         self._is_said = False
         self._turn = threading.Lock()
@@ -62,9 +67,10 @@ class Payer:
 
     def _say(self) -> None:
         try:
-            self._storage.prepare()
-            self._storage.put(PAYER, msgspec.json.encode(_Payer(self._run_id)) + b"\n")
-            self._storage.settle([META])
+            with self._publishes:
+                self._storage.prepare()
+                self._storage.put(PAYER, msgspec.json.encode(_Payer(self._run_id)) + b"\n")
+                self._storage.settle([META])
         except OSError as error:
             raise StorageError(
                 f"{self._storage.named(PAYER)} can't be written: {error.strerror or error}; nothing "

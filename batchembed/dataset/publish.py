@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,8 @@ class Dataset:
 
     def __init__(self, storage: Storage, about: DatasetFile, *, is_new: bool = False) -> None:
         self.storage = storage
+        #: Held by whoever writes: a publish removes what another has not given its name yet.
+        self.turn = threading.Lock()
         self.is_new = is_new  #: it was made when it was opened
         self._about = about
         self._known: Current | None = None
@@ -225,7 +228,7 @@ class Dataset:
         }
         staged = StagedFiles(staging)
         self._spared |= {rows_of(spec): spec for spec in self.specs() if awaited(spec.job_key)}
-        with self._storage():
+        with self.turn, self._storage():
             last, lacking = self._current().record, bool(self._current().missing)
             prints = fingerprints(self._current(), schema, self._about.model_name, groups)
             changed = last is None or lacking or not _is_same(last, schema, prints, sides)

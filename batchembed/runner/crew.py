@@ -99,7 +99,7 @@ async def assemble(
             desk.created(entry.task_id)
 
     storage = setting.dataset.storage
-    payer = Payer(storage, setting.run_id)
+    payer = Payer(storage, setting.run_id, setting.dataset.turn)
     submitter = Submitter(
         client=client,
         book=book,

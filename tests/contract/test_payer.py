@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
 
 from batchembed.dataset.garbage import collect_garbage, list_garbage
 from batchembed.dataset.payer import Payer, read_payer
-from batchembed.dataset.storage import PAYER
+from batchembed.dataset.storage import PAYER, Storage
 from batchembed.dataset.verification.verify import verify
 from batchembed.errors import StorageError
 from batchembed.store.lock import run_lock
@@ -19,13 +21,17 @@ from tests.support.tampering import silent
 pytestmark = pytest.mark.slow
 
 
+def say(storage: Storage, run_id: str) -> None:
+    Payer(storage, run_id, contextlib.nullcontext()).confirm_held()
+
+
 def test_it_is_read_as_it_was_written_last(place: Place) -> None:
     storage = place.storage()
     assert read_payer(storage) is None
     storage.prepare()
     for run_id in ("run-1", "run-2"):
         with storage.hold(run_lock):
-            Payer(storage, run_id).confirm_held()
+            say(storage, run_id)
         assert read_payer(place.storage()) == run_id
 
 
@@ -34,7 +40,7 @@ def test_a_damaged_one_is_nobodys_and_is_written_anew(place: Place, content: byt
     storage = place.storage()
     place.write(PAYER, content)
     assert read_payer(storage) == ""
-    Payer(storage, "run-1").confirm_held()
+    say(storage, "run-1")
     assert read_payer(storage) == "run-1"
 
 
@@ -43,7 +49,7 @@ def test_it_is_the_datasets_own_and_no_record_names_it(place: Place, tmp_path: P
     staging.mkdir()
     dataset = open_at(place, staging)
     publish(dataset, staging, [stage(staging, "a")])
-    Payer(dataset.storage, "run-1").confirm_held()
+    say(dataset.storage, "run-1")
     before = place.listing()
     assert PAYER in before
 
@@ -57,6 +63,34 @@ def test_it_is_the_datasets_own_and_no_record_names_it(place: Place, tmp_path: P
 def test_one_that_cannot_be_read_or_written_is_an_error_that_names_it(tmp_path: Path) -> None:
     (tmp_path / "out" / PAYER).mkdir(parents=True)
     storage = FolderPlace(tmp_path / "out").storage()
-    for act in (read_payer, lambda storage: Payer(storage, "run-1").confirm_held()):
+    for act in (read_payer, lambda storage: say(storage, "run-1")):
         with pytest.raises(StorageError, match=r"out/_batchembed/payer\.json can't be"):
             act(storage)
+
+
+def test_a_publish_beside_it_takes_nothing_of_it_away(place: Place, tmp_path: Path) -> None:
+    """A publish removes whatever has no name yet, and of a run it may be the first to end."""
+    staging = tmp_path / "staging"
+    staging.mkdir()
+    dataset = open_at(place, staging)
+    said = threading.Event()
+    failed: list[StorageError] = []
+
+    def pay() -> None:
+        number = 0
+        while not said.is_set():
+            number += 1
+            try:
+                Payer(dataset.storage, f"run-{number}", dataset.turn).confirm_held()
+            except StorageError as error:
+                failed.append(error)
+
+    paying = threading.Thread(target=pay)
+    paying.start()
+    try:
+        for number in range(12):
+            publish(dataset, staging, [stage(staging, "a", metadata={"floor": number})])
+    finally:
+        said.set()
+        paying.join()
+    assert failed == []

@@ -7,6 +7,7 @@ loop, so that the same decisions give the same run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -207,6 +208,7 @@ class MemoryDataset:
     vectors: dict[tuple[JobKey, str], float] = field(default_factory=dict)  #: of published rows
     is_new: bool = True
     storage: Any = None
+    turn: Any = field(default_factory=contextlib.nullcontext)
 
     def __post_init__(self) -> None:
         self.storage = MemoryStorage(dataset=self)
