@@ -25,13 +25,13 @@ from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.outcome import Outcome
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge
-from batchembed.core.states import Entry, Staged, State
+from batchembed.core.states import Entry, State
 from batchembed.dataset.payer import read_payer
 from batchembed.dataset.publish import Dataset
 from batchembed.dataset.record import Record
-from batchembed.dataset.staging import staged_name
 from batchembed.dataset.storage import META
 from batchembed.runner.book import Calls
+from batchembed.runner.holdings import staged_of
 from batchembed.runner.listing import TASKS, VIDEOS
 from batchembed.runner.writing import Writing
 from batchembed.store.ledger import Beginning, Ledger
@@ -130,7 +130,7 @@ def known_jobs(dataset: Dataset, *, now: float) -> dict[JobKey, KnownJob]:
         entry = replace(
             _entry(spec.job_key, tasks.get(spec.job_key), now),
             state=State.COMMITTED,
-            staged=Staged(file=staged_name(spec.job_key), rows=spec.rows, sha256=spec.rows_sha256),
+            staged=staged_of(spec),
             commit=record.number,
             warnings=() if video is None else video.warnings,
         )

@@ -266,7 +266,7 @@ class _Run:
         entry = self._book.get(key)
         now = self._holdings.as_it_is(entry, video)
         if entry is not None and now is not None and now.state not in {entry.state, State.STAGED}:
-            # What is neither in the dataset nor staged is fetched again.
+            # Rows that are nowhere are fetched again; those that have come back are not.
             now = replace(now, intent=now.intent or intent_of(job))
             entry = await self._book.move(now, old=entry.state)
         load = Load(video_id=video.video_id, job=job, identity=identity)

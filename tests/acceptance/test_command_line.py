@@ -14,14 +14,7 @@ from batchembed import resources
 from batchembed.cli.main import main
 from batchembed.store.lock import run_lock
 from tests.support.media import make_video
-
-MANIFEST = """\
-version: 1
-engine: local
-videos:
-  - glob: v/*.mp4
-output: {path: out}
-"""
+from tests.support.runs import GLOB
 
 
 @pytest.fixture
@@ -30,7 +23,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "v").mkdir()
     make_video(tmp_path / "v" / "a.mp4", seconds=7.0, fps=5, audio=True)
     make_video(tmp_path / "v" / "short.mp4", seconds=3.0, fps=5)
-    (tmp_path / "m.yaml").write_text(MANIFEST, encoding="utf-8")
+    (tmp_path / "m.yaml").write_text(GLOB, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -116,11 +109,11 @@ def test_the_local_engine_needs_no_socket(folder: Path, monkeypatch: pytest.Monk
     ("text", "code", "words"),
     [
         ("version: 1\n", 65, "m.yaml:1:1: $"),
-        (MANIFEST.replace("v/*.mp4", "none/*.mp4"), 66, "m.yaml:4:"),
-        (MANIFEST + "vidoes: []\n", 65, "videos"),
+        (GLOB.replace("v/*.mp4", "none/*.mp4"), 66, "m.yaml:4:"),
+        (GLOB + "vidoes: []\n", 65, "videos"),
         ("version: [1\n", 65, "m.yaml:"),
         ("\tversion: 1\n", 65, "m.yaml:1:1"),
-        (MANIFEST.replace("local", "twelvelabs").replace("1\n", "2\n", 1), 65, "version"),
+        (GLOB.replace("local", "twelvelabs").replace("1\n", "2\n", 1), 65, "version"),
     ],
     ids=["keys missing", "empty glob", "unknown key", "bad yaml", "tab", "newer version"],
 )
@@ -197,7 +190,7 @@ def test_an_output_that_is_something_else_is_refused_and_left_alone(
 def test_a_hosted_engine_without_its_key_says_which_variable(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "m.yaml").write_text(MANIFEST.replace("local", "twelvelabs"), encoding="utf-8")
+    (folder / "m.yaml").write_text(GLOB.replace("local", "twelvelabs"), encoding="utf-8")
 
     assert main(["run", "m.yaml"], env={}) == 2
 
@@ -209,7 +202,7 @@ def test_a_hosted_engine_without_its_key_says_which_variable(
 def test_a_rehearsal_has_a_dataset_of_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / "m.yaml").write_text(MANIFEST.replace("local", "twelvelabs"), encoding="utf-8")
+    (folder / "m.yaml").write_text(GLOB.replace("local", "twelvelabs"), encoding="utf-8")
 
     assert main(["run", "m.yaml", "--engine", "local"], env={}) == 3
 
@@ -221,7 +214,7 @@ def test_a_rehearsal_has_a_dataset_of_its_own(
 @pytest.mark.slow
 def test_a_dataset_holds_one_model(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "m.yaml"]) == 3
-    (folder / "m.yaml").write_text(MANIFEST.replace("local", "twelvelabs"), encoding="utf-8")
+    (folder / "m.yaml").write_text(GLOB.replace("local", "twelvelabs"), encoding="utf-8")
 
     assert main(["run", "m.yaml"], env={"TWELVELABS_API_KEY": "tlk_secret"}) == 73
 

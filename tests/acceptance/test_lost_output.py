@@ -13,22 +13,15 @@ import pytest
 
 from batchembed.cli.main import main
 from tests.support.media import make_video
+from tests.support.runs import GLOB
 from tests.support.streams import Full, Gone
-
-MANIFEST = """\
-version: 1
-engine: local
-videos:
-  - glob: v/*.mp4
-output: {path: out}
-"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "v").mkdir()
     make_video(tmp_path / "v" / "a.mp4", seconds=7.0, fps=5)
-    (tmp_path / "m.yaml").write_text(MANIFEST, encoding="utf-8")
+    (tmp_path / "m.yaml").write_text(GLOB, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -28,17 +28,13 @@ from tests.stateful.bench import Bench as ModelBench
 from tests.stateful.bench import FileVideo
 from tests.support.engines import InstantPool
 from tests.support.media import make_video
-from tests.support.runs import Bench, Heard
+from tests.support.runs import Bench, Heard, entries
 
 FILMS = ("a", "b")
 VERBS = (["status"], ["plan"], ["failures"], ["show"], ["reconcile"], ["run"])
 SEEDS = range(16)
 #: Videos that no ledger of a few pages has room for.
 FULL = 40
-
-
-def entries(*names: str) -> str:
-    return "".join(f"  - {{video_file: v/{name}.mp4, id: {name}}}\n" for name in names)
 
 
 @pytest.fixture(scope="module")

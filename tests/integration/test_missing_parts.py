@@ -21,13 +21,9 @@ from batchembed.dataset.publish import RowsMissingError
 from batchembed.errors import ApiConnectionError, ExitCode
 from tests.support.engines import InstantPool
 from tests.support.media import make_video
-from tests.support.runs import Bench
+from tests.support.runs import Bench, entries
 
 FILMS = ("a", "b", "c")
-
-
-def entries(*names: str, more: str = "") -> str:
-    return "".join(f"  - {{video_file: v/{name}.mp4, id: {name}{more}}}\n" for name in names)
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from batchembed.runner.publication import Publication
 from batchembed.store.lock import run_lock
 from tests.support.engines import InstantPool, in_process
 from tests.support.media import make_video
-from tests.support.runs import Bench, Heard
+from tests.support.runs import Bench, Heard, entries
 
 FILMS = ("a", "b", "c")
 
@@ -54,10 +54,6 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(films: Path, tmp_path: Path) -> Bench:
     shutil.copytree(films, tmp_path / "v")
     return Bench(folder=tmp_path)
-
-
-def entries(*names: str) -> str:
-    return "".join(f"  - {{video_file: v/{name}.mp4, id: {name}}}\n" for name in names)
 
 
 def side_file(bench: Bench, name: str) -> list[dict[str, Any]]:

@@ -31,6 +31,20 @@ from batchembed.runner.stopping import Stop
 from batchembed.store.home import make_home, state_home
 from tests.support.engines import InstantPool, in_process
 
+#: A manifest of every film in a folder.
+GLOB = """\
+version: 1
+engine: local
+videos:
+  - glob: v/*.mp4
+output: {path: out}
+"""
+
+
+def entries(*names: str, more: str = "") -> str:
+    """Entries of a manifest, of films named so."""
+    return "".join(f"  - {{video_file: v/{name}.mp4, id: {name}{more}}}\n" for name in names)
+
 
 @dataclass(kw_only=True)
 class Heard:
