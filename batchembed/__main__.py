@@ -1,8 +1,19 @@
-"""`python -m batchembed` is the installed command."""
+"""The installed command, which is also `python -m batchembed`."""
 
 from __future__ import annotations
 
-if __name__ == "__main__":
-    from batchembed.cli.main import console
+import sys
 
+
+def console() -> None:
+    """Run the command, and exit. A Ctrl-C while it is still being imported is told in one word, too."""
+    try:
+        from batchembed.cli.main import main  # noqa: PLC0415  what is imported can be interrupted
+    except KeyboardInterrupt:
+        sys.stderr.write("batchembed: interrupted\n")
+        sys.exit(130)
+    sys.exit(main())
+
+
+if __name__ == "__main__":
     console()

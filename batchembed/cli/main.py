@@ -2,42 +2,56 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import click
 
-from batchembed.cli import (
-    diff,
-    failures,
-    gc,
-    plan,
-    reconcile,
-    run,
-    schema,
-    serve,
-    show,
-    status,
-    validate,
-    verify,
-)
 from batchembed.cli.boundary import Boundary, wants_json
 from batchembed.cli.problems import print_differences, print_json, print_problems
 from batchembed.cli.streams import guarded_streams
-from batchembed.cli.versions import versions
 from batchembed.core.lock_differences import BuildDiffersError
 from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
 
+#: Each is a module of this package, with a `command`.
+_NAMES = (
+    *("run", "validate", "plan", "status", "failures", "show"),
+    *("reconcile", "verify", "diff", "gc", "schema", "serve"),
+)
+
+
+class _Verbs(Mapping[str, click.Command]):
+    """Each is imported when it is asked for: none waits for what another needs."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name not in _NAMES:
+            raise KeyError(name)
+        command: click.Command = importlib.import_module(f"batchembed.cli.{name}").command
+        return command
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        return len(_NAMES)
+
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not context.resilient_parsing:
+        from batchembed.cli.versions import versions  # noqa: PLC0415  it imports what it tells of
+
         click.echo(versions())
         context.exit()
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    commands=cast("dict[str, click.Command]", _Verbs()),  # it is only read
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -54,23 +68,6 @@ def cli() -> None:
     73 output refused, 74 I/O error, 75 work is left: run again, 77 key refused, 130/143 stopped by
     a signal.
     """
-
-
-for _verb in (
-    run.command,
-    validate.command,
-    plan.command,
-    status.command,
-    failures.command,
-    show.command,
-    reconcile.command,
-    verify.command,
-    diff.command,
-    gc.command,
-    schema.command,
-    serve.command,
-):
-    cli.add_command(_verb)
 
 
 def main(argv: Sequence[str] | None = None, *, env: Mapping[str, str] = os.environ) -> int:
@@ -114,8 +111,3 @@ def _run(arguments: list[str], env: Mapping[str, str], boundary: Boundary) -> Ex
 
 def _print_error(message: str, code: ExitCode) -> None:
     print_json({"error": {"message": message, "exit_code": int(code)}})
-
-
-def console() -> None:
-    """The installed command."""
-    sys.exit(main())

@@ -237,14 +237,36 @@ def read(descriptor: int) -> bytes:
         return b""
 
 
-def test_importing_the_package_is_light() -> None:
+@pytest.mark.parametrize("modules", ["batchembed", "batchembed.api.client", "batchembed.cli.main"])
+def test_importing_the_package_is_light(modules: str) -> None:
     code = (
-        "import sys, batchembed, batchembed.api.client, batchembed.cli.main;"
-        "heavy = {'av', 'onnxruntime', 'starlette'} & set(sys.modules); print(sorted(heavy))"
+        f"import sys, {modules};"
+        "print(sorted({'av', 'onnxruntime', 'pyarrow', 'starlette'} & set(sys.modules)))"
     )
-    light = code.replace(", batchembed.api.client, batchembed.cli.main", "")
-    for asked, known in ((light, "[]"), (code, "['av']")):
-        told = subprocess.run(
-            [sys.executable, "-c", asked], capture_output=True, text=True, check=True
-        )
-        assert told.stdout.strip() == known
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("module", ["batchembed.cli.main", "batchembed.cli.run"])
+def test_an_interrupt_while_modules_are_imported_is_told_in_a_word(
+    tmp_path: Path, module: str
+) -> None:
+    """Here it comes as the first line of that module does."""
+    code = f"""
+import importlib.abc, sys
+
+class Interrupt(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["batchembed", "run", "m.yaml"]
+from batchembed.__main__ import console
+console()
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (told.returncode, told.stdout) == (130, "")
+    assert told.stderr.strip() == "batchembed: interrupted"
