@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import msgspec
 
@@ -157,10 +158,17 @@ def survey(
     if isinstance(source, UrlSource):
         return surveyed_url(video, source.url)
     read = read_source(source, known.get(address(source)), hashed=False)
+    if wants_hash(read, video, manifest, profile):
+        read = read_source(source, read, hashed=True)
+    return surveyed(video, read, manifest, profile)
+
+
+def wants_hash(
+    read: KnownFile | Reason, video: Video, manifest: Manifest, profile: Profile
+) -> TypeGuard[KnownFile]:
+    """Whether all that a video lacks to be a job is the sha256 of its file."""
     found = surveyed(video, read, manifest, profile)
-    if found.reasons or found.job is not None or isinstance(read, Reason):
-        return found
-    return surveyed(video, read_source(source, read, hashed=True), manifest, profile)
+    return isinstance(read, KnownFile) and found.job is None and not found.reasons
 
 
 def surveyed_url(video: Video, url: str) -> Surveyed:
@@ -207,30 +215,39 @@ class Surveyor:
         source = video.source
         if isinstance(source, UrlSource):
             return surveyed_url(video, source.url)
-        read = await self._read(source, hashed=False)
-        found = surveyed(video, read, self._manifest, self._profile)
-        if found.reasons or found.job is not None:
-            return found
-        read = await self._read(source, hashed=True)
+        read = await self._read(video, source)
+        if wants_hash(read, video, self._manifest, self._profile):
+            # It was read for a video that is rejected, or the run drains.
+            read = await self._read(video, source, probed=read)
         return surveyed(video, read, self._manifest, self._profile)
 
-    def _read(self, source: ReadSource, *, hashed: bool) -> asyncio.Task[KnownFile | Reason]:
-        key = address(source), hashed
+    def _read(
+        self, video: Video, source: ReadSource, probed: KnownFile | None = None
+    ) -> asyncio.Task[KnownFile | Reason]:
+        key = address(source), probed is not None
         if key not in self._reading:
-            self._reading[key] = asyncio.create_task(self._read_once(source, hashed=hashed))
+            before = probed or self._known.get(address(source))
+            self._reading[key] = asyncio.create_task(self._read_once(video, source, before))
         return self._reading[key]
 
-    async def _read_once(self, source: ReadSource, *, hashed: bool) -> KnownFile | Reason:
-        before = self._known.get(address(source))
-        if hashed:
-            probed = await self._read(source, hashed=False)
-            before = before if isinstance(probed, Reason) else probed
+    async def _read_once(
+        self, video: Video, source: ReadSource, before: KnownFile | None
+    ) -> KnownFile | Reason:
         async with self._turn:
             if self._stop.is_set():  # it may have been a long queue
                 raise StoppedError
-            read = await asyncio.to_thread(read_source, source, before, hashed=hashed)
+            read = await asyncio.to_thread(self._look, video, source, before)
         if isinstance(read, KnownFile) and read != before and not _may_pass(read.facts):
             await self._remember(read)
+        return read
+
+    def _look(
+        self, video: Video, source: ReadSource, before: KnownFile | None
+    ) -> KnownFile | Reason:
+        """What a file tells, in a worker thread, as far as this video needs it."""
+        read = read_source(source, before, hashed=False)
+        if wants_hash(read, video, self._manifest, self._profile) and not self._stop.is_set():
+            return read_source(source, read, hashed=True)
         return read
 
 

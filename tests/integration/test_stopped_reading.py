@@ -150,3 +150,19 @@ def test_what_waits_to_be_probed_is_not_opened(
 
     assert [type(each) for each in asyncio.run(survey_all())] == [StoppedError] * len(FILMS)
     assert opened == ["a"]
+
+
+def test_a_file_is_read_to_its_end_before_the_next_is_opened(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first can be sent while the last is not yet looked at."""
+    steps: list[tuple[str, bool]] = []
+
+    def read(source: ReadSource, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
+        steps.append((stem(source), hashed))
+        return read_source(source, known, hashed=hashed)
+
+    monkeypatch.setattr(survey, "read_source", read)
+
+    assert bench.run().exit_code is ExitCode.OK
+    assert steps == [(name, hashed) for name in FILMS for hashed in (False, True)]
