@@ -79,12 +79,16 @@ class Book:
     async def ensure(self, key: JobKey) -> Entry:
         """The job's entry, put in as planned where there is none."""
         if key not in self._entries:
-            now = self._clock()
-            await self._ledger.do(lambda ledger: ledger.add(key, now=now))
-            self._entries.setdefault(
-                key, Entry(job_key=key, state=State.PLANNED, attempt=1, updated_at=now)
-            )
+            entry = self.draft(key)
+            await self._ledger.do(lambda ledger: ledger.add(key, now=entry.updated_at))
+            self._entries.setdefault(key, entry)
         return self._entries[key]
+
+    def draft(self, key: JobKey) -> Entry:
+        """The job's entry; where there is none, as its first move puts it in."""
+        return self._entries.get(key) or Entry(
+            job_key=key, state=State.PLANNED, attempt=1, updated_at=self._clock()
+        )
 
     async def move(self, entry: Entry, *, old: State, also: Also = _nothing) -> Entry:
         """Take a job from `old` to what `entry` says; durable, with what goes with it.
@@ -98,13 +102,19 @@ class Book:
     async def move_all(
         self, moves: Iterable[tuple[State, Entry]], *, also: Also = _nothing
     ) -> tuple[Entry, ...]:
-        """Several moves in one transaction; each from the state that stands before it."""
+        """Several moves in one transaction; each from the state that stands before it.
+
+        A job that has no entry yet is put in as planned before.
+        """
         now = self._clock()
         made = [(old, replace(entry, updated_at=now)) for old, entry in moves]
         if not made:
             return ()
+        new = {entry.job_key for _, entry in made if entry.job_key not in self._entries}
 
         def move(ledger: Ledger) -> list[Entry]:
+            for key in new:
+                ledger.add(key, now=now)
             failed = [entry for old, entry in made if not ledger.move(entry, old=old)]
             also(ledger)
             return failed

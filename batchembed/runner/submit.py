@@ -131,14 +131,17 @@ class Submitter:
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
-        if identity is not None:
-            hindrance = await self._hindrance(job, identity, charge)
-            if hindrance is not None:
-                await self.book.ensure(job.job_key)
-                return hindrance
         if isinstance(job.source, UrlSource) and not self.idempotent:
             await self._learn_the_time()
-        await self._require_held(charge)
+        try:
+            hindrance = await asyncio.to_thread(self._hindrance, job, identity)
+        except (StoreError, StorageError):
+            self._withdraw(charge)
+            raise
+        if hindrance is not None:
+            self._withdraw(charge)
+            await self.book.ensure(job.job_key)
+            return hindrance
         entry = await self._intend(video_id, job, attempt, charge)
         self._own.add(job.job_key)
         try:
@@ -174,33 +177,25 @@ class Submitter:
         )
         return None
 
-    async def _require_held(self, charge: Charge) -> None:
-        """Whoever took the dataset over pays for its videos, too."""
-        try:
-            await asyncio.to_thread(self.confirm_held)
-        except StorageError:
-            self._withdraw(charge)
-            raise
+    def _hindrance(self, job: Job, identity: Identity | None) -> Reason | None:
+        """Why the file or object that was read can't be sent now, if so. It blocks.
 
-    async def _hindrance(self, job: Job, identity: Identity, charge: Charge) -> Reason | None:
-        """Why the file or object that was read can't be sent now, if so; then nothing is charged."""
-        if isinstance(job.source, UrlSource):
-            return None
-        try:
-            now = await asyncio.to_thread(identify_source, job.source)
-        except StoreError:
-            self._withdraw(charge)
-            raise
-        if now == identity:
-            return None
-        self._withdraw(charge)
-        if isinstance(now, Reason) and now.code == DENIED:
-            return now
-        return Reason(
-            code=FILE_CHANGED,
-            message=f"{identity.path} changed while it was read",
-            hint="run again once it is written",
-        )
+        Raises:
+            StoreError: of a store that no video can be read from.
+            StorageError: whoever took the dataset over pays for its videos, too.
+        """
+        if identity is not None and not isinstance(job.source, UrlSource):
+            now = identify_source(job.source)
+            if isinstance(now, Reason) and now.code == DENIED:
+                return now
+            if now != identity:
+                return Reason(
+                    code=FILE_CHANGED,
+                    message=f"{identity.path} changed while it was read",
+                    hint="run again once it is written",
+                )
+        self.confirm_held()
+        return None
 
     async def _learn_the_time(self) -> None:
         """A task of a URL is told from older ones by the service's clock alone."""
@@ -230,7 +225,7 @@ class Submitter:
 
     async def _intend(self, video_id: VideoId, job: Job, attempt: int, charge: Charge) -> Entry:
         """Bring the job to `submitting`, with its charge, in one transaction."""
-        entry = await self.book.ensure(job.job_key)
+        entry = self.book.draft(job.job_key)
         now = self.clock()
         planned = entry.planned_again(attempt)
         intent = replace(intent_of(job), server_at=self.server_now())
