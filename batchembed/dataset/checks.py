@@ -145,8 +145,10 @@ def _vector(
         read = np.asarray([])
     if read.ndim != 1 or read.dtype.kind not in "fiu" or read.size == 0:
         raise _broken("embedding_missing", f"segment {number} has no vector of numbers")
+    if read.dtype == np.float32:
+        return read
     with np.errstate(over="ignore"):
-        return read.astype(np.float32, copy=False)
+        return read.astype(np.float32)
 
 
 def _check_vectors(vectors: NDArray[np.float32], rows: list[_Row]) -> None:

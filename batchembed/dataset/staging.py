@@ -55,11 +55,8 @@ def write_staged(
     final = folder / staged_name(job_key)
     temporary = folder / f"{final.name}.tmp"
     try:
-        with (
-            files.create(temporary) as file,
-            pa.ipc.new_file(cast("Any", file), rows.table.schema) as writer,
-        ):
-            writer.write_table(rows.table, max_chunksize=_BATCH_ROWS)
+        with files.create(temporary) as file:
+            file.write(_content(rows.table))
         files.rename(temporary, final)
         files.sync_folder(folder)
     except OSError as error:
@@ -69,6 +66,17 @@ def write_staged(
             f"{final} can't be written: {error}; what is committed stays, run again once it can"
         ) from error
     return Staged(file=final.name, rows=rows.rows, sha256=rows_sha256(rows.table))
+
+
+def _content(table: pa.Table) -> memoryview:
+    """The bytes of a staged file, made in memory.
+
+    Arrow would write to an open file in many small steps, and wait for Python's lock at each.
+    """
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=_BATCH_ROWS)
+    return memoryview(sink.getvalue())
 
 
 def read_staged(folder: Path, staged: Staged) -> pa.Table:

@@ -102,28 +102,21 @@ class Collector:
 
     async def _stored(self, entry: Entry, task_id: TaskId, intent: Intent) -> _Stored | None:
         """The rows, on disk and no longer in memory; None where the answer stays broken."""
-        checked = await self._checked(entry, task_id, intent)
-        if checked is None:
-            return None
-        staged = await self.write(functools.partial(self._stage, checked, entry))
-        return _Stored(staged=staged, warnings=checked.warnings, end_sec=checked.end_sec)
-
-    def _stage(self, checked: CheckedRows, entry: Entry) -> Staged:
-        staged = write_staged(checked, self.staging, entry.job_key)
-        with contextlib.suppress(OSError):  # of an earlier task; it harms nobody
-            self._broken(entry).unlink()
-        return staged
-
-    async def _checked(self, entry: Entry, task_id: TaskId, intent: Intent) -> CheckedRows | None:
-        """The rows; None where the answer stays broken, and the job has failed."""
         for tries_left in reversed(range(_TRIES)):
             body = await self.client.retrieve_body(task_id)
             try:
-                return await asyncio.to_thread(self._check, body, intent, entry)
+                return await self.write(functools.partial(self._stage, body, intent, entry))
             except BrokenAnswerError as error:
                 if tries_left == 0:
                     await self._fail(entry, error.reason, body)
         return None
+
+    def _stage(self, body: bytearray, intent: Intent, entry: Entry) -> _Stored:
+        checked = self._check(body, intent, entry)
+        staged = write_staged(checked, self.staging, entry.job_key)
+        with contextlib.suppress(OSError):  # of an earlier task; it harms nobody
+            self._broken(entry).unlink()
+        return _Stored(staged=staged, warnings=checked.warnings, end_sec=checked.end_sec)
 
     def _check(self, body: bytearray, intent: Intent, entry: Entry) -> CheckedRows:
         checked = check_rows(
