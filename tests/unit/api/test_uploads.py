@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import httpx
 import pytest
 
+from batchembed import TasksClient
 from batchembed.api.models import Upload
 from batchembed.api.uploads import Reader, as_upload, size_bytes
 from batchembed.errors import ArgumentError
@@ -84,3 +86,39 @@ def test_a_reader_asks_whether_to_go_on() -> None:
 
     with pytest.raises(InterruptedError):
         reader.read()
+
+
+class Pieces(httpx.BaseTransport):
+    """Keeps the pieces in which a body comes."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.announced = 0
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self.pieces = list(request.stream)
+        self.announced = int(request.headers["content-length"])
+        return httpx.Response(200, json={"_id": "t"})
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "most"),
+    [(4, 1), ((1 << 16) - 100, 2), (1 << 16, 3), ((3 << 20) + 5, 5)],
+    ids=["small", "as long as a piece", "a piece", "many reads"],
+)
+def test_the_small_pieces_of_a_form_are_sent_as_one(size_bytes: int, most: int) -> None:
+    sent = Pieces()
+    content = bytes(range(256)) * (size_bytes // 256 + 1)
+    with TasksClient(api_key="k", transport=sent) as client:
+        client.create(
+            model_name="Marengo-retrieval-2.7",
+            video_file=content[:size_bytes],
+            video_embedding_scope=["clip", "video"],
+        )
+
+    body = b"".join(sent.pieces)
+    assert len(body) == sent.announced
+    assert content[:size_bytes] in body
+    assert body.count(b"Content-Disposition") == 4
+    assert len(sent.pieces) <= most
