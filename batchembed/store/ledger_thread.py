@@ -7,6 +7,7 @@ that is durable.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import queue
 import threading
@@ -36,8 +37,10 @@ class LedgerThread:
         self._ended = False
         self._thread = threading.Thread(target=self._serve, name="ledger", daemon=True)
         self._opened: Future[None] = Future()
+        self._loop: asyncio.AbstractEventLoop  #: of the callers
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
         await asyncio.wrap_future(self._opened)
         return self
@@ -57,13 +60,13 @@ class LedgerThread:
         Raises:
             LedgerError: it could not be made durable, and was not done.
         """
-        asked = _Call(call)
+        asked = _Call(call, self._loop.create_future())
         with self._lock:
             if self._ended:
                 raise LedgerError(f"the ledger {self._path} is no longer open")
             self._calls.put(asked)
         # A cancelled caller does not take its move back: the thread has it.
-        result: T = await asyncio.shield(asyncio.wrap_future(asked.future))
+        result: T = await asyncio.shield(asked.future)
         return result
 
     def _serve(self) -> None:
@@ -95,23 +98,37 @@ class LedgerThread:
             lost = error
         finally:
             # Also where a defect goes on to end the thread: none may wait for ever.
+            self._answer(calls, lost)
+        return None not in waiting
+
+    def _answer(self, calls: list[_Call], lost: LedgerError | None) -> None:
+        """Wake the callers: the event loop once, however many they are."""
+
+        def answer() -> None:
             for call in calls:
                 call.answer(lost)
-        return None not in waiting
+
+        if not calls:
+            return
+        with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits
+            self._loop.call_soon_threadsafe(answer)
 
     def _refuse_the_rest(self) -> None:
         with self._lock:
             self._ended = True
+        rest = []
         while not self._calls.empty():
-            call = self._calls.get()
-            if call is not None:
-                call.answer(LedgerError("the ledger was closed before the call was served"))
+            rest.append(self._calls.get())
+        self._answer(
+            [call for call in rest if call is not None],
+            LedgerError("the ledger was closed before the call was served"),
+        )
 
 
 class _Call:
-    def __init__(self, call: Callable[[Ledger], Any]) -> None:
+    def __init__(self, call: Callable[[Ledger], Any], future: asyncio.Future[Any]) -> None:
         self.call = call
-        self.future: Future[Any] = Future()
+        self.future = future
         self.result: Any = None
         self.error: ValueError | None = None
 
@@ -122,6 +139,8 @@ class _Call:
             self.error = error
 
     def answer(self, lost: LedgerError | None) -> None:
+        if self.future.cancelled():  # with the loop that it belongs to
+            return
         error = lost or self.error
         if error is not None:
             self.future.set_exception(error)

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +75,42 @@ def test_a_defect_in_one_call_is_its_callers_alone(tmp_path: Path) -> None:
             assert set(await ledger.do(lambda opened: opened.entries())) == {"k"}
 
     asyncio.run(work())
+
+
+def test_callers_of_one_transaction_wake_their_loop_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, goes_on, woken = threading.Event(), threading.Event(), Counter[str]()
+
+    def hold(_: Ledger) -> int:
+        held.set()
+        assert goes_on.wait(60)
+        return 0
+
+    def said(number: int, _: Ledger) -> int:
+        return number
+
+    async def work() -> list[int]:
+        loop = asyncio.get_running_loop()
+        wake = loop.call_soon_threadsafe
+
+        def counted(callback: Callable[..., object], *args: object) -> asyncio.Handle:
+            woken[threading.current_thread().name] += 1
+            return wake(callback, *args)
+
+        async with LedgerThread(tmp_path / "ledger.sqlite") as ledger:
+            monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+            first = asyncio.create_task(ledger.do(hold))
+            await asyncio.to_thread(held.wait, 60)
+            rest = [
+                asyncio.create_task(ledger.do(functools.partial(said, n))) for n in range(1, 100)
+            ]
+            await asyncio.sleep(0)  # now they wait in the queue
+            goes_on.set()
+            return await asyncio.gather(first, *rest)
+
+    assert asyncio.run(work()) == list(range(100))
+    assert woken["ledger"] == 2
 
 
 def test_a_batch_that_cannot_be_made_durable_is_told_to_all_its_callers(tmp_path: Path) -> None:
