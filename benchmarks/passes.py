@@ -128,8 +128,13 @@ def with_batchembed(
 
 
 def _environment() -> dict[str, str]:
-    """With a key, and without the variable that the SDK obeys more than its arguments."""
-    kept = {key: value for key, value in os.environ.items() if key != "TWELVELABS_BASE_URL"}
+    """With a key, and without the variable that the SDK obeys more than its arguments.
+
+    Nor the one that would have each pass compile batchembed anew: where it is installed, it is
+    compiled.
+    """
+    left_out = {"TWELVELABS_BASE_URL", "PYTHONDONTWRITEBYTECODE"}
+    kept = {key: value for key, value in os.environ.items() if key not in left_out}
     return {**kept, "TWELVELABS_API_KEY": "any"}
 
 
