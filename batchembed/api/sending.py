@@ -113,7 +113,12 @@ class Watch:
 
 
 def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
-    """Of an httpx client, blocking or not."""
+    """Of an httpx client, blocking or not.
+
+    A create says that its connection closes after it. Left to the pool, a connection is idle for a
+    moment before it is closed: another thread's create may take it in that moment, and is cut off
+    when it is closed. One in 20,000 was, where threads take turns often.
+    """
     # The turn is what bounds creates: one that was given up may hold its connection for a moment.
     limits = (
         httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -125,6 +130,7 @@ def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
         "headers": {
             **request_headers(terms.api_key, terms.headers),
             "accept-encoding": "gzip, deflate",
+            **({"connection": "close"} if creates else {}),
         },
         "verify": terms.tls,
         "limits": limits,

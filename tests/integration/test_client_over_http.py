@@ -49,11 +49,19 @@ def serving(handle: Callable[[socket.socket], None]) -> Iterator[str]:
                 thread.join()
 
 
+def received(connection: socket.socket) -> bytes:
+    """What comes next; `ConnectionError` at the end."""
+    came = connection.recv(65_536)
+    if not came:
+        raise ConnectionError
+    return came
+
+
 def read_request(connection: socket.socket) -> bytes:
     """One whole request."""
     came = b""
     while b"\r\n\r\n" not in came:
-        came += connection.recv(65_536)
+        came += received(connection)
     head, _, body = came.partition(b"\r\n\r\n")
     length = next(
         (
@@ -64,7 +72,7 @@ def read_request(connection: socket.socket) -> bytes:
         0,
     )
     while len(body) < length:
-        body += connection.recv(65_536)
+        body += received(connection)
     return head
 
 
@@ -186,6 +194,31 @@ def test_a_create_is_never_lost_on_a_connection_that_was_just_closed() -> None:
         made = [client.create(model_name="m", video_file=b"film").id for _ in range(30)]
 
     assert made == ["t1"] * 30
+
+
+def test_a_create_never_shares_a_connection_with_another_threads() -> None:
+    """Its connection is idle at no time: each says so, and none comes on the one before it."""
+    came: list[list[bytes]] = []
+
+    def answer_all(connection: socket.socket) -> None:
+        requests: list[bytes] = []
+        came.append(requests)
+        while connection.recv(1, socket.MSG_PEEK):
+            requests.append(read_request(connection))
+            connection.sendall(CREATED)
+
+    async def create_many(base_url: str) -> None:
+        async with AsyncTasksClient(base_url=base_url, uploads=4) as client:
+            creates = (client.create(model_name="m", video_file=b"film") for _ in range(20))
+            await asyncio.gather(*creates)
+
+    with serving(answer_all) as base_url:
+        asyncio.run(create_many(base_url))
+        with TasksClient(base_url=base_url) as client:
+            client.create(model_name="m", video_file=b"film")
+
+    assert [len(requests) for requests in came] == [1] * 21
+    assert all(b"\r\nconnection: close\r\n" in each[0].lower() for each in came)
 
 
 def test_an_upload_that_nobody_reads_ends_when_it_is_cancelled() -> None:
