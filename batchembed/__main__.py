@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 
 def console() -> None:
     """Run the command, and exit. A Ctrl-C while it is still being imported is told in one word, too."""
+    # numpy's BLAS is not used here; its threads would spin for a tenth of a second once imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         from batchembed.cli.main import main  # noqa: PLC0415  what is imported can be interrupted
     except KeyboardInterrupt:

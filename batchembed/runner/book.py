@@ -12,6 +12,8 @@ from batchembed.errors import BatchembedError
 from batchembed.store.ledger import Ledger
 
 T = TypeVar("T")
+#: Notes that wait for a move, at most.
+_MOST_NOTES = 64
 #: What else is done to the ledger in the transaction of a move.
 Also = Callable[[Ledger], None]
 
@@ -26,6 +28,14 @@ class Calls(Protocol):
 
 def _nothing(_ledger: Ledger) -> None:
     """Nothing else is done in the transaction."""
+
+
+def _all_of(calls: Iterable[Also]) -> Also:
+    def call_all(ledger: Ledger) -> None:
+        for call in calls:
+            call(ledger)
+
+    return call_all
 
 
 def _unheard(_entry: Entry) -> None:
@@ -48,6 +58,7 @@ class Book:
         self._claimed = set(task_ids)
         self._in_doubt = {key for key, entry in self._entries.items() if entry.state in IN_DOUBT}
         self._clock = clock
+        self._notes: list[Also] = []
         self.moved: Callable[[Entry], None] = _unheard
 
     @property
@@ -75,6 +86,21 @@ class Book:
     async def do(self, call: Callable[[Ledger], T]) -> T:
         """What concerns no entry."""
         return await self._ledger.do(call)
+
+    async def note(self, note: Also) -> None:
+        """Keep what a crash may take: it goes with the next move, or with `_MOST_NOTES` others."""
+        self._notes.append(note)
+        if len(self._notes) >= _MOST_NOTES:
+            await self.keep_notes()
+
+    async def keep_notes(self) -> None:
+        """Have every note in the ledger."""
+        if self._notes:
+            await self._ledger.do(_all_of(self._taken_notes()))
+
+    def _taken_notes(self) -> list[Also]:
+        taken, self._notes = self._notes, []
+        return taken
 
     async def ensure(self, key: JobKey) -> Entry:
         """The job's entry, put in as planned where there is none."""
@@ -111,8 +137,10 @@ class Book:
         if not made:
             return ()
         new = {entry.job_key for _, entry in made if entry.job_key not in self._entries}
+        keep = _all_of(self._taken_notes())
 
         def move(ledger: Ledger) -> list[Entry]:
+            keep(ledger)
             for key in new:
                 ledger.add(key, now=now)
             failed = [entry for old, entry in made if not ledger.move(entry, old=old)]

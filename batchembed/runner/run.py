@@ -82,7 +82,7 @@ class _Run:
 
     async def _remember(self, known: KnownFile) -> None:
         self._known[known.identity.path] = known
-        await self._book.do(lambda opened: opened.remember(known))
+        await self._book.note(lambda opened: opened.remember(known))
 
     def _moved(self, entry: Entry) -> None:
         self._setting.listener.notice(
@@ -117,6 +117,10 @@ class _Run:
             for task in left_over:
                 task.cancel()
             await asyncio.gather(*left_over, return_exceptions=True)
+        try:
+            await self._book.keep_notes()
+        except BatchembedError as error:
+            self._halt(error)
         if locked is None:
             return self._report(await publisher.publish_last())
         return self._report(await publisher.publish_locked(locked))
