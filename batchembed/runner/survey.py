@@ -7,6 +7,7 @@ an object told under what its store says of it: as long as that stands, nothing 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -217,7 +218,7 @@ class Surveyor:
             return surveyed_url(video, source.url)
         read = await self._read(video, source)
         if wants_hash(read, video, self._manifest, self._profile):
-            # It was read for a video that is rejected, or the run drains.
+            # It was read for a video that is rejected, or the run drained meanwhile.
             read = await self._read(video, source, probed=read)
         return surveyed(video, read, self._manifest, self._profile)
 
@@ -226,26 +227,28 @@ class Surveyor:
     ) -> asyncio.Task[KnownFile | Reason]:
         key = address(source), probed is not None
         if key not in self._reading:
-            before = probed or self._known.get(address(source))
-            self._reading[key] = asyncio.create_task(self._read_once(video, source, before))
+            if probed is not None:
+                look = functools.partial(read_source, source, probed, hashed=True)
+            else:
+                look = functools.partial(self._look, video, source)
+            self._reading[key] = asyncio.create_task(self._read_once(source, look))
         return self._reading[key]
 
     async def _read_once(
-        self, video: Video, source: ReadSource, before: KnownFile | None
+        self, source: ReadSource, look: Callable[[], KnownFile | Reason]
     ) -> KnownFile | Reason:
         async with self._turn:
             if self._stop.is_set():  # it may have been a long queue
                 raise StoppedError
-            read = await asyncio.to_thread(self._look, video, source, before)
+            read = await asyncio.to_thread(look)
+        before = self._known.get(address(source))
         if isinstance(read, KnownFile) and read != before and not _may_pass(read.facts):
             await self._remember(read)
         return read
 
-    def _look(
-        self, video: Video, source: ReadSource, before: KnownFile | None
-    ) -> KnownFile | Reason:
-        """What a file tells, in a worker thread, as far as this video needs it."""
-        read = read_source(source, before, hashed=False)
+    def _look(self, video: Video, source: ReadSource) -> KnownFile | Reason:
+        """What a file tells, as far as this video needs it; unless the run drains. It blocks."""
+        read = read_source(source, self._known.get(address(source)), hashed=False)
         if wants_hash(read, video, self._manifest, self._profile) and not self._stop.is_set():
             return read_source(source, read, hashed=True)
         return read

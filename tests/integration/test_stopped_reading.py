@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from batchembed.media.limits import profile
 from batchembed.runner import survey
 from batchembed.runner.listen import Event, Moved, Warned
 from batchembed.runner.stopping import Stop, StoppedError
-from batchembed.runner.survey import Surveyor, read_source
+from batchembed.runner.survey import Surveyed, Surveyor, read_source
 from batchembed.store.ledger import KnownFile
 from tests.support.media import make_video
 from tests.support.runs import Bench, Heard
@@ -166,3 +166,57 @@ def test_a_file_is_read_to_its_end_before_the_next_is_opened(
 
     assert bench.run().exit_code is ExitCode.OK
     assert steps == [(name, hashed) for name in FILMS for hashed in (False, True)]
+
+
+def survey_shared(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, before_hashing: Callable[[Path, Stop], None]
+) -> dict[str, Surveyed]:
+    """Three windows of one file of 12 s, of which the first, past its end, is why it is probed only."""
+    film = make_video(folder / "a.mp4", seconds=12.0, fps=2)
+    videos = "".join(
+        f"  - {{video_file: a.mp4, id: {name}, video_start_offset_sec: 0, video_end_offset_sec: {end}}}\n"
+        for name, end in (("past", 60), ("long", 11), ("short", 6))
+    )
+    bench = Bench(folder=folder)
+    bench.write(videos)
+    stop, manifest = Stop(), read_manifest(bench.manifest).manifest
+
+    def read(source: ReadSource, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
+        if hashed:
+            before_hashing(film, stop)
+        return read_source(source, known, hashed=hashed)
+
+    async def remember(_known: KnownFile) -> None:
+        """Nothing is kept."""
+
+    async def survey_all() -> dict[str, Surveyed]:
+        surveyor = Surveyor(manifest, profile(manifest.profile), {}, remember, stop)
+        found = await asyncio.gather(*map(surveyor.survey, manifest.videos))
+        return {each.video.video_id: each for each in found}
+
+    monkeypatch.setattr(survey, "read_source", read)
+    return asyncio.run(survey_all())
+
+
+def test_a_file_that_is_being_hashed_when_the_stop_comes_is_hashed_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = survey_shared(tmp_path, monkeypatch, lambda _film, stop: stop.set())
+
+    assert {name: each.job is None for name, each in found.items()} == {
+        "past": True,
+        "long": False,
+        "short": False,
+    }
+
+
+def test_of_a_file_that_is_cut_before_it_is_hashed_each_window_is_judged_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(film: Path, _stop: Stop) -> None:
+        make_video(film, seconds=8.0, fps=2)
+
+    found = survey_shared(tmp_path, monkeypatch, cut)
+
+    assert [bool(found[name].reasons) for name in ("past", "long", "short")] == [True, True, False]
+    assert found["short"].job is not None
