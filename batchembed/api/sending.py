@@ -113,12 +113,7 @@ class Watch:
 
 
 def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
-    """Of an httpx client, blocking or not.
-
-    A create says that its connection closes after it. Left to the pool, a connection is idle for a
-    moment before it is closed: another thread's create may take it in that moment, and is cut off
-    when it is closed. One in 20,000 was, where threads take turns often.
-    """
+    """Of an httpx client, blocking or not."""
     # The turn is what bounds creates: one that was given up may hold its connection for a moment.
     limits = (
         httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -130,7 +125,6 @@ def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
         "headers": {
             **request_headers(terms.api_key, terms.headers),
             "accept-encoding": "gzip, deflate",
-            **({"connection": "close"} if creates else {}),
         },
         "verify": terms.tls,
         "limits": limits,
@@ -168,7 +162,9 @@ def request(
         timeout=_timeout(min(each_s, default=None), creates=creates),
         extensions=extensions,
     )
-    if isinstance(http, httpx.Client) and isinstance(made.stream, httpx.SyncByteStream):
+    # What comes through a pipe, of no known length, is sent as it comes.
+    is_known = isinstance(http, httpx.Client) and "content-length" in made.headers
+    if is_known and isinstance(made.stream, httpx.SyncByteStream):
         made.stream = _Joined(made.stream)
     return made
 

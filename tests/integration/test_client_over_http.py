@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from batchembed import AsyncTasksClient, TasksClient
@@ -196,29 +197,33 @@ def test_a_create_is_never_lost_on_a_connection_that_was_just_closed() -> None:
     assert made == ["t1"] * 30
 
 
-def test_a_create_never_shares_a_connection_with_another_threads() -> None:
-    """Its connection is idle at no time: each says so, and none comes on the one before it."""
-    came: list[list[bytes]] = []
+def test_a_create_shares_no_client_with_another_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection would be idle for a moment, taken by the other, and closed by the first."""
+    together = threading.Barrier(4)
+    used: list[httpx.Client] = []
+    send = httpx.Client.send
 
-    def answer_all(connection: socket.socket) -> None:
-        requests: list[bytes] = []
-        came.append(requests)
-        while connection.recv(1, socket.MSG_PEEK):
-            requests.append(read_request(connection))
-            connection.sendall(CREATED)
+    def seen(self: httpx.Client, *arguments: Any, **options: Any) -> httpx.Response:
+        used.append(self)
+        return send(self, *arguments, **options)
+
+    def answer(connection: socket.socket) -> None:
+        read_request(connection)
+        together.wait(PATIENCE_S)
+        connection.sendall(CREATED)
 
     async def create_many(base_url: str) -> None:
         async with AsyncTasksClient(base_url=base_url, uploads=4) as client:
             creates = (client.create(model_name="m", video_file=b"film") for _ in range(20))
             await asyncio.gather(*creates)
 
-    with serving(answer_all) as base_url:
+    monkeypatch.setattr(httpx.Client, "send", seen)
+    with serving(answer) as base_url:
         asyncio.run(create_many(base_url))
-        with TasksClient(base_url=base_url) as client:
-            client.create(model_name="m", video_file=b"film")
 
-    assert [len(requests) for requests in came] == [1] * 21
-    assert all(b"\r\nconnection: close\r\n" in each[0].lower() for each in came)
+    assert len(used) == 20
+    assert len(set(map(id, used))) == 20
+    assert all(client.is_closed for client in used)
 
 
 def test_an_upload_that_nobody_reads_ends_when_it_is_cancelled() -> None:
