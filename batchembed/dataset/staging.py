@@ -73,10 +73,16 @@ def _content(table: pa.Table) -> memoryview:
 
     Arrow would write to an open file in many small steps, and wait for Python's lock at each.
     """
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_file(sink, table.schema) as writer:
+    measure = pa.MockOutputStream()
+    _write(table, measure)
+    content = pa.allocate_buffer(measure.size())
+    _write(table, pa.FixedSizeBufferWriter(content))
+    return memoryview(content)
+
+
+def _write(table: pa.Table, sink: pa.NativeFile) -> None:
+    with sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=_BATCH_ROWS)
-    return memoryview(sink.getvalue())
 
 
 def read_staged(folder: Path, staged: Staged) -> pa.Table:

@@ -113,6 +113,7 @@ class Collector:
 
     def _stage(self, body: bytearray, intent: Intent, entry: Entry) -> _Stored:
         checked = self._check(body, intent, entry)
+        body.clear()  # it may be large, and is not needed any more
         staged = write_staged(checked, self.staging, entry.job_key)
         with contextlib.suppress(OSError):  # of an earlier task; it harms nobody
             self._broken(entry).unlink()
