@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from batchembed.core.forecast import plan_line
-from batchembed.core.model import Identity, Job, JobKey, Video, VideoId
+from batchembed.core.model import FileIdentity, Identity, Job, JobKey, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome, exit_code
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import Entry, State
@@ -39,6 +39,14 @@ async def run(setting: Setting) -> RunReport:
     """
     async with opened(setting) as open_:
         return await _Run(setting, open_).run()
+
+
+#: A larger file takes more than a moment to be hashed again.
+_SMALL_BYTES = 16 << 20
+
+
+def _is_soon_read_again(identity: Identity) -> bool:
+    return isinstance(identity, FileIdentity) and identity.size_bytes <= _SMALL_BYTES
 
 
 class _Run:
@@ -82,7 +90,8 @@ class _Run:
 
     async def _remember(self, known: KnownFile) -> None:
         self._known[known.identity.path] = known
-        await self._book.note(lambda opened: opened.remember(known))
+        keep = self._book.note if _is_soon_read_again(known.identity) else self._book.do
+        await keep(lambda opened: opened.remember(known))
 
     def _moved(self, entry: Entry) -> None:
         self._setting.listener.notice(

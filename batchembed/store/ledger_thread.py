@@ -80,8 +80,10 @@ class LedgerThread:
             while self._serve_next(ledger):
                 pass
         finally:
-            ledger.close()
-            self._refuse_the_rest()
+            try:
+                ledger.close()
+            finally:
+                self._refuse_the_rest()
 
     def _serve_next(self, ledger: SqliteLedger) -> bool:
         """Serve what waits, in one transaction; False once the end was asked for."""
