@@ -30,7 +30,10 @@ class _Verbs(Mapping[str, click.Command]):
     def __getitem__(self, name: str) -> click.Command:
         if name not in _NAMES:
             raise KeyError(name)
-        command: click.Command = importlib.import_module(f"batchembed.cli.{name}").command
+        try:
+            command: click.Command = importlib.import_module(f"batchembed.cli.{name}").command
+        except KeyError as error:  # else there would be no such verb
+            raise ImportError(f"batchembed.cli.{name} can't be imported") from error
         return command
 
     def __iter__(self) -> Iterator[str]:

@@ -247,24 +247,38 @@ def test_importing_the_package_is_light(modules: str) -> None:
     assert told.stdout.strip() == "[]"
 
 
+def imports_fail(module: str, error: str) -> str:
+    """A program: the command, where the import of that module raises that."""
+    return f"""
+import importlib.abc, sys
+
+class Failing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {module!r}:
+            raise {error}
+
+sys.meta_path.insert(0, Failing())
+sys.argv = ["batchembed", "run", "m.yaml"]
+from batchembed.__main__ import console
+console()
+"""
+
+
+def test_a_verb_whose_import_fails_is_a_defect_and_not_an_unknown_verb(tmp_path: Path) -> None:
+    code = imports_fail("batchembed.cli.run", "KeyError('x')")
+    told = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert told.returncode == 1
+    assert "this is a defect of batchembed" in told.stderr
+
+
 @pytest.mark.parametrize("module", ["batchembed.cli.main", "batchembed.cli.run"])
 def test_an_interrupt_while_modules_are_imported_is_told_in_a_word(
     tmp_path: Path, module: str
 ) -> None:
     """Here it comes as the first line of that module does."""
-    code = f"""
-import importlib.abc, sys
-
-class Interrupt(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == {module!r}:
-            raise KeyboardInterrupt
-
-sys.meta_path.insert(0, Interrupt())
-sys.argv = ["batchembed", "run", "m.yaml"]
-from batchembed.__main__ import console
-console()
-"""
+    code = imports_fail(module, "KeyboardInterrupt")
     told = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

@@ -175,6 +175,7 @@ def _warm_up() -> None:
     for name in (
         "anyio._backends._asyncio",
         "batchembed.cli.main",
+        "batchembed.cli.run",
         "batchembed.media.probe",
         "encodings.idna",
         "httpcore",
