@@ -101,10 +101,14 @@ def _read_object(source: ObjectSource, known: KnownFile | None) -> KnownFile | R
     return KnownFile(identity=identity, facts=facts)
 
 
-def read_file(source: FileSource, known: KnownFile | None, *, hashed: bool) -> KnownFile | Reason:
+def read_file(
+    source: FileSource, known: KnownFile | None, *, hashed: bool, looks: int = 2
+) -> KnownFile | Reason:
     """What a file tells: what is remembered of it while its identity stands, else read anew.
 
-    With `hashed`, the sha256 too. A `Reason` where the file is not there to be identified.
+    With `hashed`, the sha256 too, of the bytes that the facts are of: a file that changes while it
+    is hashed is read anew, `looks` times at most. After that it is still being written, as whoever
+    is to send it will see. A `Reason` where the file is not there to be identified.
     """
     path = source.path
     identity = identify(path, shown=source.shown)
@@ -117,6 +121,8 @@ def read_file(source: FileSource, known: KnownFile | None, *, hashed: bool) -> K
             known = msgspec.structs.replace(known, sha256=sha256_file(path))
         except UnreadableVideoError as error:
             return error.reason
+        if looks > 1 and identify(path, shown=source.shown) != identity:
+            return read_file(source, None, hashed=True, looks=looks - 1)
     return known
 
 

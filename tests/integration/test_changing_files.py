@@ -19,9 +19,12 @@ from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.observe import Observer
 from batchembed.api.retry import RetryPolicy
 from batchembed.core.keys import job_key
-from batchembed.core.model import Content
+from batchembed.core.model import Content, Facts, FileSource
 from batchembed.core.outcome import Outcome
 from batchembed.errors import ExitCode
+from batchembed.media.identity import identify, sha256_file
+from batchembed.runner import survey
+from batchembed.store.ledger import KnownFile
 from tests.stateful.bench import Bench, FileVideo
 from tests.stateful.service import Fate, ModelService, vector_of
 from tests.stateful.transport import ModelTransport
@@ -178,6 +181,34 @@ def test_what_changed_before_it_is_sent_is_not_paid_for(
         assert again is not None
         assert (moment, again.exit_code) == (moment, ExitCode.OK)
         assert misfiled(bench) == []
+
+
+@pytest.mark.parametrize(("times", "hashed"), [(1, 2), (5, 2)], ids=["once", "again and again"])
+def test_a_file_that_is_another_once_it_is_hashed_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, hashed: int
+) -> None:
+    """Else the rows of other bytes could be published with its facts."""
+    path, left = make_video(tmp_path / "a.mp4", seconds=5.0, fps=2), times
+    calls: list[str] = []
+
+    def sha256(name: str) -> str:
+        nonlocal left
+        calls.append(name)
+        if left:
+            left -= 1
+            make_video(path, seconds=10.0 + left, fps=2)
+        return sha256_file(name)
+
+    monkeypatch.setattr(survey, "sha256_file", sha256)
+    source = FileSource(path=str(path), shown="a.mp4")
+    read = survey.read_file(source, None, hashed=True)
+
+    assert isinstance(read, KnownFile)
+    assert isinstance(read.facts, Facts)
+    assert len(calls) == hashed
+    is_settled = read.identity == identify(str(path))
+    assert is_settled == (times == 1)
+    assert not is_settled or (read.facts.duration_sec, read.sha256) == (10, sha256_file(str(path)))
 
 
 @pytest.mark.parametrize("change", CHANGES)
