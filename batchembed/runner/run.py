@@ -90,8 +90,9 @@ class _Run:
 
     async def _remember(self, known: KnownFile) -> None:
         self._known[known.identity.path] = known
-        keep = self._book.note if _is_soon_read_again(known.identity) else self._book.do
-        await keep(lambda opened: opened.remember(known))
+        await self._book.note(lambda opened: opened.remember(known))
+        if not _is_soon_read_again(known.identity):
+            await self._book.keep_notes()
 
     def _moved(self, entry: Entry) -> None:
         self._setting.listener.notice(

@@ -42,7 +42,11 @@ class LedgerThread:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
-        await asyncio.wrap_future(self._opened)
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._opened))
+        except asyncio.CancelledError:
+            await self._end()  # it may be migrating, and whoever is cancelled lets go of the locks
+            raise
         return self
 
     async def __aexit__(
@@ -51,6 +55,9 @@ class LedgerThread:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        await self._end()
+
+    async def _end(self) -> None:
         self._calls.put(None)
         await asyncio.to_thread(self._thread.join)
 
@@ -72,7 +79,7 @@ class LedgerThread:
     def _serve(self) -> None:
         try:
             ledger = SqliteLedger(self._path, run_id=self._run_id)
-        except LedgerError as error:
+        except BaseException as error:  # noqa: BLE001  it is raised in the caller
             self._opened.set_exception(error)
             return
         self._opened.set_result(None)

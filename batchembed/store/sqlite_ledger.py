@@ -104,7 +104,13 @@ class SqliteLedger:
     def _keep_copy(self, version: int) -> None:
         """Keep the ledger as the earlier version had it."""
         copy = self._path.with_name(f"{self._path.stem}.v{version}.sqlite")
-        copy.unlink(missing_ok=True)
+        try:
+            copy.unlink(missing_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"the ledger {self._path} is of version {version}, and can't be copied aside before "
+                f"it is taken over: {copy} can't be replaced: {error.strerror}; see to it, run again"
+            ) from error
         self._db.execute("VACUUM INTO ?", (str(copy),))
 
     def _unusable(self, error: sqlite3.Error) -> LedgerError:

@@ -17,6 +17,7 @@ from batchembed.core.model import FileIdentity, JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
+from batchembed.store import ledger_thread
 from batchembed.store.ledger import Beginning, KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
@@ -153,6 +154,73 @@ def test_a_defect_ends_the_thread_and_leaves_nobody_waiting(tmp_path: Path) -> N
             )
 
     assert [type(answer) for answer in asyncio.run(work())] == [LedgerError] * 3
+
+
+def test_what_opening_raises_is_raised_in_the_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*_: object, **__: object) -> SqliteLedger:
+        raise TypeError("a defect")
+
+    async def work() -> None:
+        async with LedgerThread(tmp_path / "ledger.sqlite"):
+            """It is not opened."""
+
+    monkeypatch.setattr(ledger_thread, "SqliteLedger", defect)
+
+    with pytest.raises(TypeError, match="a defect"):
+        asyncio.run(asyncio.wait_for(work(), 60))
+
+
+def test_whoever_is_cancelled_waits_until_the_ledger_is_opened_and_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be migrating, and the locks are let go after this."""
+    opening, goes_on, steps = threading.Event(), threading.Event(), list[str]()
+
+    class Slow(SqliteLedger):
+        def __init__(self, path: Path, *, run_id: str) -> None:
+            opening.set()
+            assert goes_on.wait(60)
+            super().__init__(path, run_id=run_id)
+            steps.append("opened")
+
+        def close(self) -> None:
+            super().close()
+            steps.append("closed")
+
+    async def use() -> None:
+        async with LedgerThread(tmp_path / "ledger.sqlite"):
+            steps.append("used")
+
+    async def work() -> None:
+        using = asyncio.create_task(use())
+        await asyncio.to_thread(opening.wait, 60)
+        using.cancel()
+        await asyncio.sleep(0)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await using
+        steps.append("cancelled")
+
+    monkeypatch.setattr(ledger_thread, "SqliteLedger", Slow)
+    asyncio.run(work())
+
+    assert steps == ["opened", "closed", "cancelled"]
+
+
+def test_an_earlier_ledger_that_cannot_be_copied_aside_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    earlier = sqlite3.connect(path)
+    earlier.executescript(f"{''.join(migrations()[:4])} PRAGMA user_version = 4;")
+    earlier.close()
+    (tmp_path / "ledger.v4.sqlite").mkdir()
+    before = path.read_bytes()
+
+    with pytest.raises(LedgerError, match="can't be copied aside"):
+        SqliteLedger(path)
+
+    assert path.read_bytes() == before
 
 
 def test_the_file_is_durable_and_says_whose_it_is(tmp_path: Path) -> None:
