@@ -51,6 +51,7 @@ class Lane:
         self._settings = settings(width, terms, creates=creates)
         self._is_shared = transport is not None or not creates
         self.http = httpx.Client(transport=transport, **self._settings)
+        self._own: set[httpx.Client] = set()
         self._turn = threading.BoundedSemaphore(width)
 
     def send(self, call: Call[Any]) -> Received:
@@ -104,11 +105,18 @@ class Lane:
             yield self.http
             return
         with httpx.Client(**self._settings) as own:
-            yield own
+            self._own.add(own)
+            try:
+                require_open(self.http)  # it may have been closed meanwhile
+                yield own
+            finally:
+                self._own.discard(own)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, whatever is on its way over it."""
         self.http.close()
+        for own in tuple(self._own):
+            own.close()
 
 
 class AsyncSender(Protocol):

@@ -99,8 +99,8 @@ class Watch:
                 )
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Told by httpcore of each step; of a new connection it keeps the socket."""
-        if event == "connection.connect_tcp.complete":
+        """Told by httpcore of each step; of a new connection it keeps the socket, TLS's once it is."""
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
         self.going()
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import trustme
 
 from batchembed import AsyncTasksClient, TasksClient
 from batchembed.errors import ApiTimeoutError, SubmissionUnknown
@@ -22,14 +25,19 @@ PATIENCE_S = 20.0
 
 
 @contextlib.contextmanager
-def serving(handle: Callable[[socket.socket], None]) -> Iterator[str]:
+def serving(
+    handle: Callable[[socket.socket], None], *, tls: ssl.SSLContext | None = None
+) -> Iterator[str]:
     """The base URL of a server that gives each connection to `handle`, in a thread of its own."""
     threads: list[threading.Thread] = []
 
     def one(connection: socket.socket) -> None:
         connection.settimeout(PATIENCE_S)
-        with connection, contextlib.suppress(OSError):
-            handle(connection)
+        with contextlib.suppress(OSError):
+            if tls is not None:
+                connection = tls.wrap_socket(connection, server_side=True)
+            with connection:
+                handle(connection)
 
     def accept() -> None:
         with contextlib.suppress(OSError):
@@ -42,7 +50,8 @@ def serving(handle: Callable[[socket.socket], None]) -> Iterator[str]:
         accepting = threading.Thread(target=accept)
         accepting.start()
         try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1.3"
+            scheme = "http" if tls is None else "https"
+            yield f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/v1.3"
         finally:
             listener.shutdown(socket.SHUT_RDWR)
             accepting.join()
@@ -149,7 +158,32 @@ def test_waiting_ends_at_its_timeout_whatever_drips() -> None:
         assert time.monotonic() - began < PATIENCE_S
 
 
-def test_a_cancelled_create_ends_its_connection_and_tells_what_to_look_for() -> None:
+@pytest.fixture(params=["http", "https"])
+def tls(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> ssl.SSLContext | None:
+    """What a server speaks; clients trust it."""
+    if request.param == "http":
+        return None
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+def require_ended(name: str) -> None:
+    """That the threads of this name end."""
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+
+def test_a_cancelled_create_ends_its_connection_and_tells_what_to_look_for(
+    tls: ssl.SSLContext | None,
+) -> None:
     asked, gone = threading.Event(), threading.Event()
 
     def think(connection: socket.socket) -> None:
@@ -177,8 +211,9 @@ def test_a_cancelled_create_ends_its_connection_and_tells_what_to_look_for() -> 
                 return error.__cause__
         return None
 
-    with serving(think) as base_url:
+    with serving(think, tls=tls) as base_url:
         cause = asyncio.run(cancel(base_url))
+        require_ended("batchembed")
 
     assert gone.is_set()
     assert isinstance(cause, SubmissionUnknown)
@@ -226,6 +261,34 @@ def test_a_create_shares_no_client_with_another_threads(monkeypatch: pytest.Monk
     assert all(client.is_closed for client in used)
 
 
+def test_closing_a_client_ends_a_create_that_is_on_its_way(tls: ssl.SSLContext | None) -> None:
+    asked, over = threading.Event(), threading.Event()
+    raised: list[BaseException] = []
+
+    def think(connection: socket.socket) -> None:
+        read_request(connection)
+        asked.set()
+        over.wait(PATIENCE_S)
+
+    def create(client: TasksClient) -> None:
+        try:
+            client.create(model_name="m", video_file=b"film")
+        except SubmissionUnknown as error:
+            raised.append(error)
+
+    with serving(think, tls=tls) as base_url:
+        client = TasksClient(base_url=base_url)
+        creating = threading.Thread(target=create, args=(client,))
+        creating.start()
+        assert asked.wait(PATIENCE_S)
+        client.close()
+        creating.join(PATIENCE_S)
+        assert not creating.is_alive()
+        over.set()
+
+    assert len(raised) == 1
+
+
 def test_an_upload_that_nobody_reads_ends_when_it_is_cancelled() -> None:
     asked, over = threading.Event(), threading.Event()
 
@@ -246,9 +309,6 @@ def test_an_upload_that_nobody_reads_ends_when_it_is_cancelled() -> None:
     with serving(stare) as base_url:
         before = threading.active_count()
         asyncio.run(cancel(base_url))
-        for thread in threading.enumerate():
-            if thread.name == "batchembed":
-                thread.join(PATIENCE_S)
-                assert not thread.is_alive()
+        require_ended("batchembed")
         over.set()
         assert threading.active_count() <= before + 1
