@@ -51,7 +51,7 @@ class Lane:
         self._settings = settings(width, terms, creates=creates)
         self._is_shared = transport is not None or not creates
         self.http = httpx.Client(transport=transport, **self._settings)
-        self._own: set[httpx.Client] = set()
+        self._calls: set[Watch] = set()
         self._turn = threading.BoundedSemaphore(width)
 
     def send(self, call: Call[Any]) -> Received:
@@ -81,7 +81,7 @@ class Lane:
 
     def send_now(self, call: Call[Any], watch: Watch) -> Received:
         """Send, whoever's turn it is."""
-        with self._client() as http:
+        with self._client(watch) as http:
             watch.going()
             response = http.send(request(http, self.terms, call, watch), stream=True)
             try:
@@ -94,29 +94,28 @@ class Lane:
             return Received(response.status_code, response.headers, body)
 
     @contextlib.contextmanager
-    def _client(self) -> Iterator[httpx.Client]:
+    def _client(self, watch: Watch) -> Iterator[httpx.Client]:
         """For a create one of its own.
 
         In a pool that threads share, a connection is idle for a moment before it is closed. A create
         that takes it in that moment is cut off: one in 20,000, where threads take turns often.
         """
-        require_open(self.http)
-        if self._is_shared:
-            yield self.http
-            return
-        with httpx.Client(**self._settings) as own:
-            self._own.add(own)
-            try:
-                require_open(self.http)  # it may have been closed meanwhile
-                yield own
-            finally:
-                self._own.discard(own)
+        self._calls.add(watch)  # first: whoever closes the lane from now on cuts this call
+        try:
+            require_open(self.http)
+            if self._is_shared:
+                yield self.http
+            else:
+                with httpx.Client(**self._settings) as own:
+                    yield own
+        finally:
+            self._calls.discard(watch)
 
     def close(self) -> None:
-        """Close every connection, whatever is on its way over it."""
+        """Close every connection. A create that is on its way is cut off."""
         self.http.close()
-        for own in tuple(self._own):
-            own.close()
+        for watch in tuple(self._calls):
+            watch.cut()
 
 
 class AsyncSender(Protocol):

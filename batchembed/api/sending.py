@@ -75,6 +75,7 @@ class Watch:
         self._began = time.monotonic()
         self._abandoned = threading.Event()
         self._socket: socket.socket | None = None
+        self._is_cut = False
 
     def going(self) -> None:
         """Raises where the call is to end."""
@@ -102,14 +103,22 @@ class Watch:
         """Told by httpcore of each step; of a new connection it keeps the socket, TLS's once it is."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._is_cut:
+                self.cut()
         self.going()
 
     def abandon(self) -> None:
-        """End the call: it waits for nothing any more, whatever thread it is in."""
+        """End the call, for whose outcome nobody waits, whatever thread it is in."""
         self._abandoned.set()
+        self.cut()
+
+    def cut(self) -> None:
+        """Cut its connection, now or once there is one: the call ends as where a network does so."""
+        self._is_cut = True
         if self._socket is not None:
             with contextlib.suppress(OSError):  # it has ended by itself
-                self._socket.shutdown(socket.SHUT_RDWR)
+                # Not as TLS would: whoever reads from it in another thread is to see it end.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
 
 def settings(width: int, terms: Terms, *, creates: bool) -> dict[str, Any]:
