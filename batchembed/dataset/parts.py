@@ -88,6 +88,8 @@ def write_parts(
     # A part is read back while the next is written.
     with ThreadPoolExecutor(1, thread_name_prefix="reading") as reading:
         for number, (partition, found) in enumerate(partitions.items()):
+            # What was needed before, its allocator would keep.
+            pa.default_memory_pool().release_unused()
             path = temporary.with_name(f"{temporary.name}-{number}.tmp")
             with _PartWriter(path, partition, group, files) as writer:
                 for spec, kind in found:
@@ -95,8 +97,7 @@ def write_parts(
                 writer.flush()
             source.rest()
             checks.append(reading.submit(writer.checked))
-            # Its allocator would keep for itself what it no longer needs.
-            pa.default_memory_pool().release_unused()
+    pa.default_memory_pool().release_unused()
     written = [check.result() for check in checks]
     rows, wanted = sum(each.part.rows for each in written), sum(s.published_rows for s in specs)
     if rows != wanted:
