@@ -18,7 +18,7 @@ from batchembed.core.problems import ManifestError
 from batchembed.errors import BatchembedError, ExitCode
 
 #: Each is a module of this package, with a `command`.
-_NAMES = (
+_VERB_NAMES = (
     *("run", "validate", "plan", "status", "failures", "show"),
     *("reconcile", "verify", "diff", "gc", "schema", "serve"),
 )
@@ -28,7 +28,7 @@ class _Verbs(Mapping[str, click.Command]):
     """Each is imported when it is asked for: none waits for what another needs."""
 
     def __getitem__(self, name: str) -> click.Command:
-        if name not in _NAMES:
+        if name not in _VERB_NAMES:
             raise KeyError(name)
         try:
             command: click.Command = importlib.import_module(f"batchembed.cli.{name}").command
@@ -37,10 +37,10 @@ class _Verbs(Mapping[str, click.Command]):
         return command
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_NAMES)
+        return iter(_VERB_NAMES)
 
     def __len__(self) -> int:
-        return len(_NAMES)
+        return len(_VERB_NAMES)
 
 
 def _print_version(context: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
