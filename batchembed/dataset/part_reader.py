@@ -20,7 +20,7 @@ from batchembed.errors import DatasetError
 _NAMES = ("video_id", "embedding_option", "embedding_scope")
 _CONTENT = ["start_offset_sec", "end_offset_sec", "embedding"]
 #: Whole row groups at once would take their size several times over, and so do whole columns.
-_BATCH_ROWS = 256
+_BATCH_ROWS = 128
 _BUFFER_BYTES = 1 << 16
 
 

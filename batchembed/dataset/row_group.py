@@ -18,7 +18,7 @@ from batchembed.dataset.schema import DatasetSchema
 from batchembed.errors import DatasetError
 
 ROW_GROUP_ROWS = 8_192
-_CHUNK_ROWS = 1_024
+_CHUNK_ROWS = 256
 #: Arrow looks at the size of a page after so many numbers, and what is left of their vector.
 _ARROWS_BATCH = 1_024
 
@@ -30,7 +30,8 @@ def _chunk_rows(dimension: int) -> int:
     chunk ends where Arrow looks at the page's size anyway, so that the pages are those of one
     chunk; only a page that is full at just the end of a chunk may end a vector earlier.
     """
-    return _CHUNK_ROWS - _CHUNK_ROWS % math.ceil(_ARROWS_BATCH / dimension)
+    looked_at = math.ceil(_ARROWS_BATCH / dimension)
+    return looked_at * max(1, _CHUNK_ROWS // looked_at)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
