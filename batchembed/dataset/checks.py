@@ -99,11 +99,12 @@ def check_rows(
     vectors = np.empty((len(rows), dimension), np.float32)
     for place, row in enumerate(rows):
         vectors[place] = row.vector
-    _check_vectors(vectors, rows)
+    squares = _squares(vectors)
+    _check_vectors(squares, rows)
     warnings = (
         *_strangers(rows, profile, scopes),
         *_miscounts(rows, whole, clip_length_sec, scopes),
-        *(_off_unit(vectors) if profile.unit_length else ()),
+        *(_off_unit(squares) if profile.unit_length else ()),
     )
     return CheckedRows(table=_table(rows, vectors), warnings=tuple(warnings))
 
@@ -151,18 +152,23 @@ def _vector(
         return read.astype(np.float32)
 
 
-def _check_vectors(vectors: NDArray[np.float32], rows: list[_Row]) -> None:
-    """All at once: one by one this would cost as much as reading the numbers."""
-    for code, passes, what in (
-        (
-            "embedding_not_finite",
-            np.isfinite(vectors).all(axis=1),
-            "numbers that no float32 can hold",
-        ),
-        ("embedding_zero", vectors.any(axis=1), "the vector zero"),
+def _squares(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of the lengths: finite where all numbers are, and 0 for the vector zero alone.
+
+    No square of a float32 is too large or too small for a float64. One pass over all vectors tells
+    all of it: one by one this would cost as much as reading the numbers.
+    """
+    squares: NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return squares
+
+
+def _check_vectors(squares: NDArray[np.float64], rows: list[_Row]) -> None:
+    for code, broken, what in (
+        ("embedding_not_finite", ~np.isfinite(squares), "numbers that no float32 can hold"),
+        ("embedding_zero", squares == 0, "the vector zero"),
     ):
-        if not passes.all():
-            first = min(rows[place].number for place in np.flatnonzero(~passes))
+        if broken.any():
+            first = min(rows[place].number for place in np.flatnonzero(broken))
             raise _broken(code, f"segment {first} has {what}")
 
 
@@ -226,8 +232,8 @@ def _miscounts(
                 )
 
 
-def _off_unit(vectors: NDArray[np.float32]) -> Iterator[Reason]:
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+def _off_unit(squares: NDArray[np.float64]) -> Iterator[Reason]:
+    norms = np.sqrt(squares)
     off = norms[np.abs(norms - 1) > UNIT_TOLERANCE]
     if off.size:
         yield Reason(

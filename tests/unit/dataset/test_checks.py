@@ -134,6 +134,13 @@ def test_a_segment_that_breaks_a_check_breaks_the_answer(segment: Segment, code:
     assert code_of(segment) == code
 
 
+@pytest.mark.parametrize("number", [1e-45, 3.4e38], ids=["smallest", "largest"])
+def test_every_float32_is_a_number_that_a_vector_may_have(number: float) -> None:
+    rows = check(Segment(float_=[number, number]), SECOND)
+    assert rows.table["embedding"].to_pylist()[0] == [np.float32(number)] * 2
+    assert [warning.code for warning in rows.warnings] == ["embedding_not_unit"]
+
+
 def test_a_segment_may_end_a_little_past_the_video() -> None:
     rows = check(Segment(), replace(SECOND, end_offset_sec=12.05))
     assert rows.table["end_offset_sec"].to_pylist()[-1] == 12.05
