@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -77,6 +78,7 @@ def rows_table(
     return pa.table(list(columns.values()), schema=rows_schema(vectors.shape[1]))
 
 
+@functools.cache
 def rows_schema(dimension: int) -> pa.Schema:
     """The columns of a staged file."""
     types: dict[str, pa.DataType] = {

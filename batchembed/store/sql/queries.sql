@@ -107,7 +107,7 @@ SET doubted_since = excluded.doubted_since, record = excluded.record, payer = ex
 
 -- name: set_payer
 INSERT INTO beginning (one, payer) VALUES (1, :payer)
-ON CONFLICT (one) DO UPDATE SET payer = excluded.payer;
+ON CONFLICT (one) DO UPDATE SET payer = excluded.payer WHERE payer IS NOT excluded.payer;
 
 -- name: doubt_attempts
 UPDATE entries SET intent = NULL WHERE state IN ('planned', 'failed', 'lost');
