@@ -22,7 +22,7 @@ from batchembed.cli.options import (
 from batchembed.cli.problems import print_json
 from batchembed.cli.running import require_output
 from batchembed.cli.selection import chosen, require_retry
-from batchembed.cli.state import Remembered, remembered, warn
+from batchembed.cli.state import Remembered, remembered, require_dataset_in_its_place, warn
 from batchembed.core.forecast import HOLD_BACK, SUBMIT, Amount, Forecast, plan_line
 from batchembed.core.model import EngineKind, JobKey, Video, VideoId
 from batchembed.core.quota import DAY_S
@@ -54,6 +54,7 @@ def command(
     asked = read(manifest, overrides, engine)
     videos = chosen(asked.manifest.videos, only)
     require_output(asked)
+    require_dataset_in_its_place(asked.manifest, state_dir)
     before = remembered(asked.manifest, state_dir)
     warn(before)
     require_retry(retry, before.entries.values())

@@ -14,6 +14,7 @@ from batchembed.cli.options import Read, format_option, manifest_options, read, 
 from batchembed.cli.problems import print_json
 from batchembed.cli.running import new_run_id, open_dataset
 from batchembed.cli.services import open_service, require_service
+from batchembed.cli.state import require_dataset_in_its_place
 from batchembed.core.model import TaskId, VideoId
 from batchembed.core.states import State
 from batchembed.dataset.places import storage_at
@@ -64,6 +65,7 @@ def command(
     adopted = dict(map(_adoption, adopt))
     forgotten = frozenset(map(VideoId, forget))
     settled: tuple[Settled, ...] = ()
+    require_dataset_in_its_place(asked.manifest, state_dir)
     output, stores = asked.manifest.output, asked.manifest.stores
     if Dataset.find(storage_at(output.path, stores)) is not None:
         settled = asyncio.run(
@@ -87,9 +89,9 @@ class _Warning:
 
 def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Setting:
     key = require_service(asked.manifest, env)
-    dataset, _ = open_dataset(asked)
+    dataset, _ = open_dataset(asked, state_dir)
     home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-    make_home(home)
+    make_home(home, asked.manifest.output.path)
     return Setting(
         run_id=new_run_id(time.time()),
         manifest=asked.manifest,

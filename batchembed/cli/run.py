@@ -120,9 +120,9 @@ def command(
             key = require_service(asked.manifest, env)
             log.hide(key)
             build, cautions = locked_build(asked, state_dir) if locked else (None, ())
-            dataset, warnings = open_dataset(asked)
+            dataset, warnings = open_dataset(asked, state_dir)
             home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-            make_home(home)
+            make_home(home, asked.manifest.output.path)
 
         def setting(listener: Listener, stop: Stop) -> Setting:
             longest = asked.manifest.max_runtime_s if max_runtime_s is None else max_runtime_s

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from batchembed.cli.options import Read
+from batchembed.cli.state import require_dataset_in_its_place
 from batchembed.cli.versions import engine_facts
 from batchembed.core.model import EngineKind, Manifest
 from batchembed.core.run_report import RunReport
@@ -30,7 +31,7 @@ def new_run_id(now: float) -> str:
     return f"{began}-{secrets.token_hex(3)}"
 
 
-def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
+def open_dataset(asked: Read, state_dir: str | None) -> tuple[Dataset, tuple[str, ...]]:
     """The manifest's dataset, made where there is none, and what to warn of.
 
     Raises:
@@ -38,6 +39,7 @@ def open_dataset(asked: Read) -> tuple[Dataset, tuple[str, ...]]:
         UsageError: what its object store needs is not installed.
     """
     manifest = asked.manifest
+    require_dataset_in_its_place(manifest, state_dir)
     identity = DatasetIdentity(
         model_name=manifest.model_name,
         dimension=asked.profile.dimension,

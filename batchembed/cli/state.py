@@ -12,21 +12,23 @@ import click
 
 from batchembed.core.model import EngineKind, JobKey, Manifest, Profile, VideoId
 from batchembed.core.quota import Charge
-from batchembed.core.states import Entry
+from batchembed.core.states import IN_DOUBT, IN_FLIGHT, Entry, State
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
-from batchembed.errors import StorageError, UsageError
+from batchembed.errors import OutputRefusedError, StorageError, UsageError
 from batchembed.manifest.lock_file import is_piped
 from batchembed.report.moments import rfc3339
+from batchembed.report.text import many
 from batchembed.runner.foresee import Foreseen, foresee
 from batchembed.runner.holdings import Holdings
 from batchembed.runner.recall import known_jobs, lacking, replaced
-from batchembed.store.home import Home, state_home
+from batchembed.store.home import Home, homes_of, state_home
 from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.sqlite_ledger import SqliteLedger
 
 T = TypeVar("T")
 
+_PAID = IN_DOUBT | IN_FLIGHT | {State.STAGED, State.COMMITTED}
 _SOUGHT = (
     "a video that it does not know is looked for in the service's listing before it is submitted"
 )
@@ -104,7 +106,7 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
     try:
         dataset = Dataset.find(storage_at(manifest.output.path, manifest.stores))
         if dataset is None:
-            return Remembered()
+            return Remembered(warning=_left_behind(manifest, state_dir))
         home = state_home(manifest.file, state_dir, dataset.dataset_id)
         before = Remembered(dataset=dataset, staging=home.staging)
         if home.ledger.exists():
@@ -112,6 +114,38 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
         return _recalled(before, manifest, dataset, now=time.time())
     except OSError as error:
         raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
+
+
+def require_dataset_in_its_place(manifest: Manifest, state_dir: str | None) -> None:
+    """See that nothing is paid for again only because a dataset is not where it was.
+
+    Raises:
+        OutputRefusedError: there is none in the manifest's output, and there was one.
+        StorageError: ledger or dataset can't be read.
+    """
+    try:
+        if Dataset.find(storage_at(manifest.output.path, manifest.stores)) is None:
+            words = _left_behind(manifest, state_dir)
+            if words is not None:
+                raise OutputRefusedError(words)
+    except OSError as error:
+        raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
+
+
+def _left_behind(manifest: Manifest, state_dir: str | None) -> str | None:
+    """What the state of a dataset that was in the output, and is not, knows to be paid for."""
+    if manifest.engine.kind is EngineKind.LOCAL:
+        return None
+    for home in homes_of(manifest.file, state_dir, manifest.output.path):
+        entries = _look(home.ledger, SqliteLedger.entries) if home.ledger.exists() else {}
+        paid = sum(entry.state in _PAID for entry in entries.values())
+        if paid:
+            return (
+                f"there is no dataset in {manifest.output.path}, and there was one, of which "
+                f"{many(paid, 'task')} {'is' if paid == 1 else 'are'} paid for: mount the disk, or "
+                f"move it back there; or remove {home.path}, to pay for all of it again"
+            )
+    return None
 
 
 def remembered_at(ledger: Path, dataset: Dataset) -> Remembered:

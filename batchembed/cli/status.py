@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from batchembed.cli.options import format_option, manifest_options, read, state_option
+from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
 from batchembed.cli.problems import print_json
 from batchembed.cli.standing import (
     is_in_flight,
@@ -20,15 +20,17 @@ from batchembed.cli.standing import (
     reasons_of,
 )
 from batchembed.cli.state import Remembered, remembered
-from batchembed.core.model import Manifest
+from batchembed.core.forecast import HOLD_BACK, SUBMIT
+from batchembed.core.model import Manifest, VideoId
 from batchembed.core.states import State
 from batchembed.report.expiry import WARN_S
 from batchembed.report.moments import come_back, length
 from batchembed.report.text import many, printable
 from batchembed.runner.foresee import Foreseen
+from batchembed.runner.planning import Planner, drops
 
 #: Steps that take no work.
-_IDLE = {"nothing", "skip", "reject"}
+_IDLE = {"nothing", "skip", "reject", HOLD_BACK}
 _STAGED = "its rows are in the state folder: name the video again to publish them"
 
 
@@ -48,7 +50,7 @@ def command(
     asked = read(manifest, overrides, engine)
     before = remembered(asked.manifest, state_dir)
     foreseen = before.foresee(asked.manifest, asked.profile)
-    told = status(asked.manifest, before, foreseen, now=time.time())
+    told = status(asked, before, foreseen, now=time.time())
     if output_format == "json":
         print_json(told)
         return
@@ -57,10 +59,13 @@ def command(
 
 
 def status(
-    manifest: Manifest, before: Remembered, foreseen: Sequence[Foreseen], *, now: float
+    asked: Read, before: Remembered, foreseen: Sequence[Foreseen], *, now: float
 ) -> dict[str, Any]:
     """Everything that `status` says, as `docs/json.md` describes it."""
-    videos = [_video(each, manifest, before, now) for each in foreseen]
+    manifest = asked.manifest
+    held = _held_back(asked, before, foreseen, now)
+    videos = [_video(each, manifest, before, held, now) for each in foreseen]
+    kept, dropped = _rows_of_earlier_runs(before, manifest, foreseen)
     others = _others(before, foreseen, manifest, now)
     record = None if before.dataset is None else before.dataset.last()
     blocked = before.block if before.block is not None and before.block.until > now else None
@@ -68,7 +73,7 @@ def status(
         "version": 1,
         "now": moment(now),
         "counts": Counter(line["outcome"] for line in videos),
-        "next": Counter(line["next"] for line in videos),
+        "next": Counter(line["next"] for line in videos) + Counter(drop=len(dropped)),
         "in_doubt": sum(line["in_doubt"] for line in (*videos, *others)),
         "dataset": {
             "path": manifest.output.path,
@@ -85,17 +90,45 @@ def status(
         ],
         "videos": videos,
         "others": others,
-        "kept": _kept(before, manifest),
+        "kept": kept,
+        "dropped": dropped,
     }
 
 
-def _video(each: Foreseen, manifest: Manifest, before: Remembered, now: float) -> dict[str, Any]:
+def _held_back(
+    asked: Read, before: Remembered, foreseen: Sequence[Foreseen], now: float
+) -> Mapping[VideoId, str]:
+    """Videos that the next run may not submit, and why."""
+    planner = Planner(
+        manifest=asked.manifest,
+        profile=asked.profile,
+        entries=before.entries,
+        holdings=before.holdings,
+        charges=before.charges,
+        blocked_until=None if before.block is None else before.block.until,
+        now=now,
+        lacking=before.lacking,
+    )
+    planned = planner.forecast((each.video, each.found) for each in foreseen).videos
+    return {VideoId(each.video_id): each.why for each in planned if each.action == HOLD_BACK}
+
+
+def _video(
+    each: Foreseen,
+    manifest: Manifest,
+    before: Remembered,
+    held: Mapping[VideoId, str],
+    now: float,
+) -> dict[str, Any]:
+    step = next_step(each, manifest, lacking=before.lacking)
     why = each.video.skip or "; ".join(reason.message for reason in reasons_of(each))
+    if step == SUBMIT and each.video.video_id in held:
+        step, why = HOLD_BACK, held[each.video.video_id]
     return {
         "video_id": each.video.video_id,
         "outcome": outcome_of(each),
         **job_dict(each.entry, manifest.engine.kind, now),
-        "next": next_step(each, manifest, lacking=before.lacking),
+        "next": step,
         "why": why or None,
     }
 
@@ -112,16 +145,24 @@ def _others(
     ]
 
 
-def _kept(before: Remembered, manifest: Manifest) -> list[dict[str, Any]]:
-    """The rows of earlier runs whose videos the manifest no longer names."""
-    if before.dataset is None or manifest.on_removed == "drop":
-        return []
-    named = {video.video_id for video in manifest.videos}
-    return [
-        {"video_id": spec.video_id, "rows": spec.published_rows}
-        for spec in before.dataset.specs()
-        if spec.video_id not in named
-    ]
+def _rows_of_earlier_runs(
+    before: Remembered, manifest: Manifest, foreseen: Sequence[Foreseen]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The rows that the next record keeps though nobody asks for them now, and those that go."""
+    if before.dataset is None:
+        return [], []
+    specs = before.dataset.specs()
+    going = {each.video_id for each in drops(manifest, specs)}
+    asked = {
+        each.video.video_id
+        for each in foreseen
+        if each.video.skip is None and (each.found is None or not each.found.unread)
+    }
+    rows = [{"video_id": spec.video_id, "rows": spec.published_rows} for spec in specs]
+    return (
+        [each for each in rows if each["video_id"] not in asked | going],
+        [each for each in rows if each["video_id"] in going],
+    )
 
 
 def _expiring(jobs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -152,6 +193,8 @@ def _text(told: Mapping[str, Any]) -> Iterator[str]:
         yield _line({"next": "nothing", "why": why, **line}, "removed")
     for line in told["kept"]:
         yield f"{'kept':9} {line['video_id']}  {many(line['rows'], 'row')} of earlier runs"
+    for line in told["dropped"]:
+        yield f"{'drop':9} {line['video_id']}  its {many(line['rows'], 'row')} go: on_removed: drop"
     for warning in told["warnings"]:
         yield f"warning: {warning}"
     dataset = told["dataset"]

@@ -37,11 +37,11 @@ def drops(manifest: Manifest, specs: Iterable[RowSpec]) -> tuple[Planned, ...]:
     """The videos of a dataset's record that the next one has no longer, by `on_removed: drop`."""
     if manifest.on_removed != "drop":
         return ()
-    named = {video.video_id for video in manifest.videos}
+    asked = {video.video_id for video in manifest.videos if video.skip is None}
     return tuple(
         Planned(video_id=spec.video_id, action=DROP, why=f"its {_rows(spec)} go: on_removed: drop")
         for spec in specs
-        if spec.video_id not in named and spec.published_rows
+        if spec.video_id not in asked and spec.published_rows
     )
 
 

@@ -109,19 +109,20 @@ class Publication:
     def kept(self) -> tuple[RowSpec, ...]:
         """Rows that nobody asks for now, and nobody asked to be rid of.
 
-        Their video is no longer in the manifest, or is skipped, or its file can't be read any more:
-        an unmounted disk must not drop what was paid for.
+        Their video is no longer in the manifest, or is skipped, and `on_removed` keeps them; or its
+        file can't be read any more: an unmounted disk must not drop what was paid for.
         """
-        if self.manifest.on_removed == "drop":
-            return ()
         named = {video.video_id for video in self.manifest.videos}
         gone = [spec for video_id, spec in self.before.items() if video_id not in named]
-        out_of_reach = [self._earlier(video) for video in self.manifest.videos if self._idle(video)]
-        return (*gone, *(spec for spec in out_of_reach if spec is not None))
+        idle = [self._earlier(video) for video in self.manifest.videos if self._idle(video)]
+        keeps = self.manifest.on_removed == "keep"
+        return (*(gone if keeps else ()), *(spec for spec in idle if spec is not None))
 
     def _idle(self, video: Video) -> bool:
+        if video.skip is not None:
+            return self.manifest.on_removed == "keep"
         found, _ = self.ended.get(video.video_id, (None, None))
-        return video.skip is not None or (found is not None and found.unread)
+        return found is not None and found.unread
 
     def outcomes(self, pending: Callable[[Video], VideoOutcome]) -> tuple[VideoOutcome, ...]:
         """Every video of the manifest; `pending` speaks for those that did not end.

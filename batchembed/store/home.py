@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,11 @@ class Home:
     def runs(self) -> Path:
         return self.path / "runs"
 
+    @property
+    def output(self) -> Path:
+        """A file that says where the dataset is."""
+        return self.path / "output"
+
     def sweep(self) -> None:
         """Remove old reports, and what a run did not write to its end. For who has the lock.
 
@@ -68,12 +74,25 @@ class Home:
 
 def state_home(manifest: str, state_dir: str | None, dataset_id: str) -> Home:
     """Where the state of a dataset is, whether or not it exists."""
-    root = Path(state_dir) if state_dir else Path(manifest).parent / ".batchembed"
-    return Home(root / dataset_id)
+    return Home(_root(manifest, state_dir) / dataset_id)
 
 
-def make_home(home: Home) -> None:
-    """Make the folders, and say in them whose they are.
+def _root(manifest: str, state_dir: str | None) -> Path:
+    return Path(state_dir) if state_dir else Path(manifest).parent / ".batchembed"
+
+
+def homes_of(manifest: str, state_dir: str | None, output: str) -> tuple[Home, ...]:
+    """The states of datasets that were in a place when a run last wrote to them.
+
+    Raises:
+        OSError: the state directory can't be read.
+    """
+    homes = (Home(each.parent) for each in sorted(_root(manifest, state_dir).glob("*/output")))
+    return tuple(home for home in homes if home.output.read_bytes() == os.fsencode(output))
+
+
+def make_home(home: Home, output: str) -> None:
+    """Make the folders, and say in them whose they are, and where their dataset is.
 
     Raises:
         StorageError: they can't be made, or would be on a network file system.
@@ -85,6 +104,9 @@ def make_home(home: Home) -> None:
         for name, text in zip(OWN_FILES, ("*\n", _README), strict=True):
             if not (root / name).exists():
                 (root / name).write_text(text, encoding="utf-8")
+        place = os.fsencode(output)
+        if not home.output.exists() or home.output.read_bytes() != place:
+            home.output.write_bytes(place)
         require_local(home.path)
     except OSError as error:
         raise StorageError(

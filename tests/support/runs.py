@@ -122,7 +122,7 @@ class Bench:
             new_id=lambda: "d" * 32,
         )
         home = state_home(manifest.file, None, dataset.dataset_id)
-        make_home(home)
+        make_home(home, manifest.output.path)
         ticks = itertools.count(int(self.now))
 
         @contextlib.asynccontextmanager

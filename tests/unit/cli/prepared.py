@@ -72,7 +72,7 @@ class Prepared:
             new_id=lambda: "d" * 32,
         )
         self.home = state_home(manifest.file, None, dataset.dataset_id)
-        make_home(self.home)
+        make_home(self.home, manifest.output.path)
         with self.open_ledger() as ledger:
             ledger.begin(Beginning(doubted_since=None, record=None))
             for name in self.videos:

@@ -89,7 +89,7 @@ def test_what_was_there_stays_where_the_new_can_not_be_put(tmp_path: Path) -> No
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "state" / "d")
-    make_home(made)
+    make_home(made, "/out")
     return made
 
 

@@ -65,7 +65,7 @@ def remember(
         new_id=lambda: "d" * 32,
     )
     home = state_home(manifest.file, None, dataset.dataset_id)
-    make_home(home)
+    make_home(home, manifest.output.path)
     ledger = SqliteLedger(home.ledger)
     parameters = manifest.videos[0].parameters
     for name, states in ways.items():
