@@ -142,3 +142,32 @@ def test_the_embedded_engine_pays_for_nothing_and_says_so_nowhere(world: World) 
     code, _ = world.do("run", "A", "--engine", "local")
     assert code == 0
     assert not (world.folder / "out.rehearsal" / "_batchembed" / "payer.json").exists()
+
+
+def test_a_dataset_that_is_not_in_its_place_is_not_paid_for_again(world: World) -> None:
+    (world.folder / "out").rename(world.folder / "away")
+    (world.folder / "out").mkdir()  # as a mount point that nothing is mounted on
+
+    code, refused = world.do("run", "A")
+    assert code == 73
+    words = "there was one, of which 2 tasks are paid for: mount the disk, or move it back"
+    assert words in str(refused)
+    assert [world.do(verb, "A")[0] for verb in ("plan", "reconcile")] == [73, 73]
+    assert words in str(world.do("status", "A")[1]["warnings"])
+    assert list((world.folder / "out").iterdir()) == []
+
+    (world.folder / "out").rmdir()
+    (world.folder / "away").rename(world.folder / "out")
+    code, report = world.do("run", "A")
+    assert (code, report["submitted"]) == (0, 0)
+    assert set(world.emulator.paid().values()) == {1}
+
+
+def test_what_is_to_be_paid_for_again_is_said_by_removing_its_state(world: World) -> None:
+    shutil.rmtree(world.folder / "out")
+    assert world.do("plan", "A")[0] == 73
+    # Another place is another dataset, and another state folder knows of none.
+    assert world.do("plan", "A", "--set", "output.path=elsewhere")[0] == 0
+    assert world.do("plan", "B")[0] == 0
+    shutil.rmtree(world.ledger("A").parent)
+    assert world.do("plan", "A")[1]["counts"] == {"submit": 2}

@@ -174,8 +174,9 @@ def test_a_removed_video_is_kept_or_dropped_as_asked(
     assert set(report.kept) == left - {"a", "c"}
 
 
-def test_an_unmounted_disk_drops_no_paid_rows(bench: Bench) -> None:
-    bench.write(entries(*FILMS))
+@pytest.mark.parametrize("policy", ["keep", "drop"])
+def test_an_unmounted_disk_drops_no_paid_rows(bench: Bench, policy: str) -> None:
+    bench.write(entries(*FILMS), more=f"on_removed: {policy}\n")
     bench.run()
     embedded(bench)
     paths = bench.parts()

@@ -108,7 +108,9 @@ def test_a_plan_says_what_is_dropped_and_whom_a_run_is_asked_for(
     planned = told(bench, capsys, "plan", *dropping)
     assert planned["counts"] == {"nothing": 1, "drop": 1}
     assert planned["videos"][-1]["why"] == "its 4 rows go: on_removed: drop"
-    assert told(bench, capsys, "status", *dropping)["kept"] == []
+    status = told(bench, capsys, "status", *dropping)
+    assert (status["kept"], status["dropped"]) == ([], kept)
+    assert status["next"] == {"nothing": 1, "drop": 1}
     assert bench.run(overrides=["on_removed=drop"]).rows == 4
 
     bench.write(
@@ -119,6 +121,42 @@ def test_a_plan_says_what_is_dropped_and_whom_a_run_is_asked_for(
         "collect": 1,
         "hold_back": 1,
     }
+
+
+def test_rows_of_a_video_that_is_skipped_go_as_a_plan_says(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run()
+    first, second = VIDEOS.splitlines(keepends=True)
+    bench.write(first + second.replace("}", ", skip: faces}"))
+    rows = [{"video_id": "b", "rows": 4}]
+    assert told(bench, capsys, "status")["kept"] == rows
+    dropping = ("--set", "on_removed=drop")
+    assert told(bench, capsys, "status", *dropping)["dropped"] == rows
+    assert told(bench, capsys, "plan", *dropping)["counts"] == {"nothing": 1, "skip": 1, "drop": 1}
+    assert bench.run(overrides=["on_removed=drop"]).rows == 4
+
+
+def test_rows_of_a_video_that_can_not_be_read_stay_as_status_says(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.run()
+    (bench.folder / "v" / "b.mp4").unlink()
+    dropping = ("--set", "on_removed=drop")
+    status = told(bench, capsys, "status", *dropping)
+    assert (status["kept"], status["dropped"]) == ([{"video_id": "b", "rows": 4}], [])
+    assert told(bench, capsys, "plan", *dropping)["counts"] == {"nothing": 1, "reject": 1}
+    assert bench.run(overrides=["on_removed=drop"]).rows == 8
+
+
+def test_status_says_what_a_budget_holds_back(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edited = ("--set", "defaults.video_clip_length=5")
+    assert told(bench, capsys, "status", *edited)["next"] == {"submit": 2}
+    status = told(bench, capsys, "status", *edited, "--set", "budget.video_minutes=0.01")
+    assert status["next"] == {"hold_back": 2}
+    assert {line["why"] for line in status["videos"]} == {"it would go beyond the budget"}
 
 
 def test_a_plan_refuses_what_a_run_refuses_and_makes_nothing(
