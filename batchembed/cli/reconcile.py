@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import click
@@ -16,10 +16,11 @@ from batchembed.cli.running import new_run_id, open_dataset
 from batchembed.cli.services import open_service, require_service
 from batchembed.cli.state import require_dataset_in_its_place
 from batchembed.core.model import TaskId, VideoId
+from batchembed.core.redact import redacted
 from batchembed.core.states import State
 from batchembed.dataset.places import storage_at
 from batchembed.dataset.publish import Dataset
-from batchembed.errors import ExitCode, UsageError
+from batchembed.errors import BatchembedError, ExitCode, UsageError
 from batchembed.report.moments import rfc3339
 from batchembed.report.text import printable
 from batchembed.runner.doubts import Settled, settle_doubts
@@ -59,10 +60,11 @@ def command(
 ) -> int:
     """Look in the service's listing for the tasks of creates that got no answer. Creates nothing.
 
-    Exit code 75 while some are still in doubt. Every `run` does the same by itself.
+    What --adopt and --forget say is done first: --forget needs no service. Exit code 75 while some
+    are still in doubt. Every `run` does the same by itself.
     """
     asked = read(manifest, overrides, engine)
-    adopted = dict(map(_adoption, adopt))
+    adopted = _adoptions(adopt)
     forgotten = frozenset(map(VideoId, forget))
     settled: tuple[Settled, ...] = ()
     require_dataset_in_its_place(asked.manifest, state_dir)
@@ -72,10 +74,14 @@ def command(
             settle_doubts(_setting(asked, env, state_dir), adopt=adopted, forget=forgotten)
         )
     left = sum(each.entry.state is State.UNKNOWN for each in settled)
+    failure = next((each.failure for each in settled if each.failure is not None), None)
     if output_format == "json":
-        print_json({"version": 1, "in_doubt": left, "videos": [_line(each) for each in settled]})
+        _print_json(settled, left, failure)
     else:
         _print(settled, left)
+    if failure is not None:
+        click.echo(f"batchembed: {printable(redacted(str(failure)))}", err=True)
+        return failure.exit_code
     return ExitCode.AGAIN if left else ExitCode.OK
 
 
@@ -105,6 +111,17 @@ def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Sett
     )
 
 
+def _adoptions(words: Iterable[str]) -> dict[VideoId, TaskId]:
+    adopted: dict[VideoId, TaskId] = {}
+    for video_id, task_id in map(_adoption, words):
+        if adopted.setdefault(video_id, task_id) != task_id:
+            raise UsageError(
+                f"--adopt names two tasks for {video_id!r}, {adopted[video_id]} and {task_id}: say "
+                "one of them"
+            )
+    return adopted
+
+
 def _adoption(written: str) -> tuple[VideoId, TaskId]:
     video_id, equals, task_id = written.rpartition("=")
     if not (equals and video_id and task_id):
@@ -122,6 +139,17 @@ def _line(each: Settled) -> dict[str, Any]:
         "why": None if each.unknown is None else each.unknown.message,
         "hint": None if each.unknown is None else each.unknown.hint,
     }
+
+
+def _print_json(settled: tuple[Settled, ...], left: int, failure: BatchembedError | None) -> None:
+    told: dict[str, Any] = {
+        "version": 1,
+        "in_doubt": left,
+        "videos": [_line(each) for each in settled],
+    }
+    if failure is not None:
+        told["error"] = {"message": str(failure), "exit_code": int(failure.exit_code)}
+    print_json(told)
 
 
 def _print(settled: tuple[Settled, ...], left: int) -> None:

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
+from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.core.keys import read_upload_name, upload_stem
 from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
+from batchembed.core.reconcile import Listing
 from batchembed.core.states import Entry, State
-from batchembed.errors import UsageError
+from batchembed.errors import BadRequestError, BatchembedError, NotFoundError, UsageError
 from batchembed.manifest.explain import closest
 from batchembed.runner.crew import Crew
 from batchembed.runner.opening import opened
 from batchembed.runner.setting import Setting
+from batchembed.runner.tasks_listed import NoListingError
 from batchembed.store.ledger import Ledger
+
+#: What a service says of a task that it does not have: the documents name no status for it.
+_DENIED = (NotFoundError, BadRequestError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +33,15 @@ class Settled:
     before: Entry
     entry: Entry
     unknown: Reason | None
+    failure: BatchembedError | None = None  #: it could not be looked for
 
 
 async def settle_doubts(
     setting: Setting, *, adopt: Mapping[VideoId, TaskId], forget: AbstractSet[VideoId]
 ) -> tuple[Settled, ...]:
     """Look for the task of every create that got no answer, or do with it what a person says.
+
+    What a person says is checked as a whole, and done, before anything is looked for.
 
     Args:
         setting: as of a run; of its manifest no video is looked at.
@@ -40,7 +50,8 @@ async def settle_doubts(
 
     Raises:
         UsageError: a video is named that there is not, or whose create is not in doubt, or a task
-            that is another's.
+            that is another's, or that the service does not have.
+        ServiceError: the service does not say whether it has a task.
     """
     async with opened(setting) as open_:
         crew, names = open_.crew, open_.names
@@ -50,21 +61,44 @@ async def settle_doubts(
         _require_known({*adopt, *forget}, known)
         _check(crew, [video_id for video_id, _ in doubts], adopt, forget)
 
-        async def settle(video_id: VideoId, entry: Entry) -> Settled:
-            unknown = None
+        for video_id, entry in doubts:
+            if video_id in adopt:
+                await _require_own(crew, setting, entry, adopt[video_id], names)
+
+        settled: list[Settled] = []
+        for video_id, entry in doubts:
             if video_id in adopt:
                 await crew.reconciler.adopt(await _as_unknown(crew, entry), adopt[video_id])
             elif video_id in forget:
                 await _forget(crew, await _as_unknown(crew, entry))
-            elif crew.carrier.service.idempotent:
-                unknown = _SENT_AGAIN
             else:
-                unknown = await crew.reconciler.settle(entry)
+                continue
             now = crew.book[entry.job_key]
-            return Settled(video_id=video_id, before=entry, entry=now, unknown=unknown)
+            settled.append(Settled(video_id=video_id, before=entry, entry=now, unknown=None))
 
-        settled = await asyncio.gather(*(settle(*doubt) for doubt in doubts))
+        others = [doubt for doubt in doubts if doubt[0] not in {*adopt, *forget}]
+        settled += await asyncio.gather(*(_look_for(crew, *doubt) for doubt in others))
         return tuple(sorted(settled, key=lambda each: each.video_id))
+
+
+async def _look_for(crew: Crew, video_id: VideoId, entry: Entry) -> Settled:
+    """An error is one of the doubts' own: the others may be settled all the same."""
+    failure = None
+    if crew.carrier.service.idempotent:
+        unknown: Reason | None = _SENT_AGAIN
+    else:
+        try:
+            unknown = await crew.reconciler.settle(entry)
+        except BatchembedError as error:
+            failure, message = error, f"it can't be looked for now: {error}"
+            unknown = Reason(code="submission_unknown", message=message, hint="run this again")
+    return Settled(
+        video_id=video_id,
+        before=entry,
+        entry=crew.book[entry.job_key],
+        unknown=unknown,
+        failure=failure,
+    )
 
 
 def _named(entry: Entry, names: Mapping[JobKey, VideoId], asked: AbstractSet[VideoId]) -> VideoId:
@@ -107,6 +141,60 @@ def _check(
             raise UsageError(f"task {adopt[video_id]} is another video's already")
     if len(set(adopt.values())) != len(adopt):
         raise UsageError("one task can't be two videos'")
+
+
+async def _require_own(
+    crew: Crew, setting: Setting, entry: Entry, task_id: TaskId, names: Mapping[JobKey, VideoId]
+) -> None:
+    """See that the service has a task, and that its name is not one that another job's create gave.
+
+    Raises:
+        UsageError: it has not, or it is.
+        ServiceError: the service does not say.
+    """
+    name = await name_of(crew.carrier.service.client, crew.reconciler.read, task_id)
+    marker = read_upload_name(name or "")
+    if marker is None:
+        return
+    stem, _ = marker
+    dataset_id = setting.dataset.dataset_id
+    if stem == upload_stem(dataset_id, entry.job_key):
+        return
+    others = (key for key in crew.book.entries if upload_stem(dataset_id, key) == stem)
+    other = next(others, None)
+    whose = f"that of a job that this dataset does not know ({stem})"
+    if other is not None:
+        whose = f"that of {names.get(other, other)!r}"
+    raise UsageError(
+        f"task {task_id} is {whose}, as the name of its upload says: nothing is done; adopt the one "
+        "that is this video's"
+    )
+
+
+async def name_of(
+    client: AsyncTasksClient, read: Callable[[], Awaitable[Listing]], task_id: TaskId
+) -> str | None:
+    """What a task's upload was called, as its status or, where that says nothing, a listing has it.
+
+    Raises:
+        UsageError: the service has no such task.
+        ServiceError: it does not say.
+    """
+    try:
+        answer = await client.status(task_id)
+    except _DENIED as error:
+        raise UsageError(
+            f"the service has no task {task_id} ({error}): nothing is done; look for the id in the "
+            "service's own list of tasks"
+        ) from error
+    about = None if answer.video_embedding is None else answer.video_embedding.metadata
+    if about is not None and (about.input_filename or about.input_url):
+        return about.input_filename
+    try:
+        listing = await read()
+    except NoListingError:
+        return None
+    return next((task.input_filename for task in listing.tasks if task.task_id == task_id), None)
 
 
 async def _as_unknown(crew: Crew, entry: Entry) -> Entry:
