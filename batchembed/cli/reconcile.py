@@ -69,7 +69,12 @@ def command(
     settled: tuple[Settled, ...] = ()
     require_dataset_in_its_place(asked.manifest, state_dir)
     output, stores = asked.manifest.output, asked.manifest.stores
-    if Dataset.find(storage_at(output.path, stores)) is not None:
+    nothing = None
+    if Dataset.find(storage_at(output.path, stores)) is None:
+        nothing = f"there is no dataset in {output.path}, and so nothing in doubt"
+        if adopted or forgotten:
+            raise UsageError(nothing)
+    else:
         settled = asyncio.run(
             settle_doubts(_setting(asked, env, state_dir), adopt=adopted, forget=forgotten)
         )
@@ -78,7 +83,7 @@ def command(
     if output_format == "json":
         _print_json(settled, left, failure)
     else:
-        _print(settled, left)
+        _print(settled, left, nothing)
     if failure is not None:
         click.echo(f"batchembed: {printable(redacted(str(failure)))}", err=True)
         return failure.exit_code
@@ -152,7 +157,7 @@ def _print_json(settled: tuple[Settled, ...], left: int, failure: BatchembedErro
     print_json(told)
 
 
-def _print(settled: tuple[Settled, ...], left: int) -> None:
+def _print(settled: tuple[Settled, ...], left: int, nothing: str | None) -> None:
     words: dict[State, Callable[[Settled], str]] = {
         State.PROCESSING: lambda each: f"adopted task {each.entry.task_id}",
         State.PLANNED: lambda _: "no task was made: the next run sends it again",
@@ -164,4 +169,5 @@ def _print(settled: tuple[Settled, ...], left: int) -> None:
         if each.unknown is not None and each.unknown.hint is not None:
             why = f"{why}; {each.unknown.hint}"
         click.echo(printable(f"{each.video_id}: {why if told is None else told(each)}"))
-    click.echo(f"reconcile: {len(settled)} creates were in doubt, {left} still are")
+    counted = f"{len(settled)} creates were in doubt, {left} still are"
+    click.echo(printable(f"reconcile: {nothing or counted}"))

@@ -137,3 +137,21 @@ def test_in_json_the_error_stands_beside_what_was_done(
     assert [video["state"] for video in told["videos"]] == ["planned", "unknown"]
     assert told["error"]["exit_code"] == 69
     assert "402" in told["error"]["message"]
+
+
+def test_without_a_dataset_nothing_is_in_doubt_and_nothing_to_be_said_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "m.yaml"
+    manifest.write_text(
+        "version: 1\nengine: twelvelabs\nvideos: [{video_url: 'https://e.com/a.mp4', id: a}]\n"
+        "output: {path: out}\n",
+        encoding="utf-8",
+    )
+    told = f"there is no dataset in {tmp_path / 'out'}, and so nothing in doubt"
+
+    assert main(["reconcile", str(manifest)], env=ENV) == 0
+    assert capsys.readouterr().out == f"reconcile: {told}\n"
+    for words in (("--adopt", "a=t1"), ("--forget", "a")):
+        assert main(["reconcile", str(manifest), *words], env=ENV) == 2
+        assert told in capsys.readouterr().err
