@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -93,19 +93,21 @@ class Leaving:
     def leave(self, report: RunReport, home: Home) -> ExitCode:
         """Write everything; the run's exit code, or 74 where a file that was asked for failed.
 
-        What the run did is in ledger and dataset already: nothing here ends it.
+        What the run did is in ledger and dataset already: nothing here ends it. The metrics are
+        last: they have the code that the others came to.
         """
         content = msgspec.json.encode(report_dict(report))
         self._write(home.runs / f"{report.run_id}.json", content)
-        done = True
-        if self.summary_file is not None:
-            done &= self._write(self.summary_file, content + b"\n")
+        code = report.exit_code
+        if self.summary_file is not None and not self._write(self.summary_file, content + b"\n"):
+            code = graver(code, ExitCode.IO)
         if self.metrics_file is not None:
             text = _earlier(self.metrics_file)
             before = None if text is None else last_success(text)
-            done &= self._write(self.metrics_file, metrics(report, last_success=before))
-        code = report.exit_code
-        return code if done else graver(code, ExitCode.IO)
+            figures = metrics(replace(report, exit_code=code), last_success=before)
+            if not self._write(self.metrics_file, figures):
+                code = graver(code, ExitCode.IO)
+        return code
 
     def _asked(self) -> list[tuple[str, Path]]:
         named = (("--metrics-file", self.metrics_file), ("--summary-file", self.summary_file))

@@ -7,10 +7,12 @@ import functools
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from batchembed.cli.boundary import graver
 from batchembed.cli.build_lock import leave_lock, locked_build
 from batchembed.cli.durations import seconds_of
 from batchembed.cli.leaving import Leaving
@@ -29,7 +31,8 @@ from batchembed.cli.running import drained, new_run_id, open_dataset
 from batchembed.cli.selection import chosen, require_retry
 from batchembed.cli.services import open_service, require_service
 from batchembed.cli.state import remembered, require_folder
-from batchembed.cli.unfinished import unfinished_report
+from batchembed.cli.streams import is_answer_lost
+from batchembed.cli.unfinished import exit_code_of, unfinished_report
 from batchembed.core.run_report import RunReport
 from batchembed.errors import ExitCode, LockedError
 from batchembed.report.as_json import report_dict
@@ -37,7 +40,7 @@ from batchembed.report.text import summary
 from batchembed.runner.listen import Listener
 from batchembed.runner.setting import Setting
 from batchembed.runner.stopping import Stop
-from batchembed.store.home import make_home, state_home
+from batchembed.store.home import Home, make_home, state_home
 
 
 @click.command("run")
@@ -161,9 +164,8 @@ def command(
             raise
         if not locked:
             report = leave_lock(asked, report, dataset.last())
-        log.finish(report)
-        code = leaving.leave(report, home)
-        _print(report, output_format)
+        code = _tell(report, home, leaving, output_format)
+        log.finish(replace(report, exit_code=code))
     return code
 
 
@@ -171,6 +173,21 @@ def _skipped(error: LockedError, output_format: str) -> ExitCode:
     if output_format == "json":
         print_json({"version": 1, "skipped": "locked", "message": str(error)})
     return ExitCode.OK
+
+
+def _tell(report: RunReport, home: Home, leaving: Leaving, output_format: str) -> ExitCode:
+    """Print the report, then leave its files; the exit code that all of this comes to.
+
+    In this order the files have that code, too.
+    """
+    try:
+        _print(report, output_format)
+    except BaseException as error:
+        leaving.leave(replace(report, exit_code=exit_code_of(error)), home)
+        raise
+    if is_answer_lost():
+        report = replace(report, exit_code=graver(report.exit_code, ExitCode.IO))
+    return leaving.leave(report, home)
 
 
 def _print(report: RunReport, output_format: str) -> None:

@@ -63,6 +63,15 @@ def guarded_streams() -> Iterator[Guarded]:
             yield out
 
 
+def is_answer_lost() -> bool:
+    """Whether what was printed on standard output so far could not be written."""
+    out: object = sys.stdout
+    if not isinstance(out, Guarded):
+        return False
+    out.flush()
+    return out.failure is not None
+
+
 def _fill_descriptors() -> None:
     """Open what the process was started without: else a file of ours would become its output."""
     for number in range(3):

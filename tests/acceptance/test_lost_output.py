@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from batchembed.cli.main import main
+from batchembed.report.prometheus import last_success
 from tests.support.media import make_video
 from tests.support.runs import GLOB
 from tests.support.streams import Full, Gone
@@ -90,16 +92,64 @@ def test_a_run_whose_summary_is_lost_has_done_its_work(
 ) -> None:
     argv = ["run", "m.yaml", "--log-format", "json"]
     argv += ["--summary-file", "last.json", "--metrics-file", "last.prom"]
+    assert main(argv) == 0
+    capsys.readouterr()
+    before = last_success((folder / "last.prom").read_text(encoding="utf-8"))
     with monkeypatch.context() as full:
         full.setattr(sys, "stdout", Full())
         assert main(argv) == 74
 
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [line["exit_code"] for line in lines[-2:]] == [0, 74]
+    assert [line["exit_code"] for line in lines[-2:]] == [74, 74]
+    assert [line["event"] for line in lines[-2:]] == ["finished", "error"]
     report = json.loads((folder / "last.json").read_bytes())
-    assert (report["exit_code"], report["counts"]["committed"]) == (0, 1)
+    assert (report["exit_code"], report["counts"]["committed"]) == (74, 1)
     figures = (folder / "last.prom").read_text(encoding="utf-8")
-    assert 'batchembed_last_run_exit_code{dataset="m"} 0.0' in figures
+    assert 'batchembed_last_run_exit_code{dataset="m"} 74.0' in figures
+    assert last_success(figures) == before
+
+
+@pytest.mark.slow
+def test_a_summary_file_that_can_not_be_written_is_in_the_figures_and_the_log(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Removes(io.StringIO):
+        """Whoever reads the answer takes the summary's folder away."""
+
+        def write(self, text: str) -> int:
+            shutil.rmtree(folder / "left", ignore_errors=True)
+            return super().write(text)
+
+    (folder / "left").mkdir()
+    argv = ["run", "m.yaml", "--log-format", "json"]
+    argv += ["--summary-file", "left/last.json", "--metrics-file", "last.prom"]
+
+    with monkeypatch.context() as removing:
+        removing.setattr(sys, "stdout", Removes())
+        assert main(argv) == 74
+
+    finished = json.loads(capsys.readouterr().err.splitlines()[-1])
+    assert (finished["event"], finished["exit_code"]) == ("finished", 74)
+    figures = (folder / "last.prom").read_text(encoding="utf-8")
+    assert 'batchembed_last_run_exit_code{dataset="m"} 74.0' in figures
+    assert last_success(figures) is None
+
+
+@pytest.mark.slow
+def test_an_answer_that_ends_the_command_leaves_the_files_all_the_same(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Narrow(io.StringIO):
+        def write(self, text: str) -> int:
+            raise UnicodeEncodeError("ascii", text, 0, 1, "no such character")
+
+    with monkeypatch.context() as narrow:
+        narrow.setattr(sys, "stdout", Narrow())
+        assert main(["run", "m.yaml", "--metrics-file", "last.prom"]) == 1
+
+    figures = (folder / "last.prom").read_text(encoding="utf-8")
+    assert 'batchembed_last_run_exit_code{dataset="m"} 1.0' in figures
+    assert last_success(figures) is None
 
 
 @pytest.mark.slow

@@ -145,4 +145,6 @@ def test_a_file_that_can_not_be_left_is_told_and_counts(
 
     assert left is code
     assert "run.json can't be written" in said.getvalue()
-    assert (tmp_path / "run.prom").is_file()
+    figures = (tmp_path / "run.prom").read_text(encoding="utf-8")
+    assert f'batchembed_last_run_exit_code{{dataset="scenes"}} {int(code)}.0' in figures
+    assert last_success(figures) is None
