@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
+_MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _DAY_S = 86_400.0
 
@@ -32,7 +34,8 @@ def length(seconds: float) -> str:
 
 
 def come_back(until: float | None, now: float) -> str:
-    """When another run can go on."""
+    """When another run can go on: a run that begins at the minute that is told is not too early."""
     if until is None:
         return "run again once that has changed"
-    return f"come back after {minute(until)} (in {length(until - now)})"
+    told = minute(math.ceil(until / _MINUTE_S) * _MINUTE_S)
+    return f"come back after {told} (in {length(until - now)})"

@@ -36,6 +36,14 @@ def test_moments_are_of_utc() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("until", "words"),
+    [(BEGAN_AT, "23:10"), (BEGAN_AT + 0.4, "23:11"), (BEGAN_AT + 59, "23:11")],
+)
+def test_a_run_at_the_minute_that_is_told_is_not_too_early(until: float, words: str) -> None:
+    assert come_back(until, BEGAN_AT - 60).startswith(f"come back after 2026-11-25 {words} UTC")
+
+
 def test_a_task_expires_seven_days_after_its_creation() -> None:
     entry = a_job("k", State.READY, task="t", submitted_at=BEGAN_AT)
 
