@@ -21,12 +21,12 @@ _NOT_CHOSEN = Reason(code="not_chosen", message="this run was asked for others (
 
 
 def cut_short(error: BatchembedError) -> Reason:
-    """Why a job is left that met what ends the run."""
+    """Why a job is left that met what ends the run: a service in trouble has refused nothing."""
+    code, message = "cut_short", f"it ended the run: {error}"
     if isinstance(error, ApiError):
         code = error.code or f"http_{error.status_code}"
-        message = f"the service refused it: {error.server_message or error}"
-    else:
-        code, message = "cut_short", f"it ended the run: {error}"
+        if error.status_code is not None and 400 <= error.status_code < 500:
+            message = f"the service refused it: {error.server_message or error}"
     return Reason(code=code, message=message, hint="run again once that is mended")
 
 
