@@ -90,7 +90,10 @@ async def drained(make: Callable[[Stop], Setting], listener: Listener) -> RunRep
     stop = Stop()
     with _draining(stop, listener) as signals:
         report = await run(make(stop))
-    return replace(report, exit_code=ExitCode(128 + signals[0])) if signals else report
+    if not signals:
+        return report
+    why = f"{signal.Signals(signals[0]).name}: the run drained; run again to go on"
+    return replace(report, exit_code=ExitCode(128 + signals[0]), halted=report.halted or why)
 
 
 @contextlib.contextmanager

@@ -103,6 +103,7 @@ def test_a_signal_drains_the_run_and_the_next_finishes_it(
     assert running.returncode == code, err
     assert "Traceback" not in out + err
     assert "pending" in out
+    assert f"stopped early: {number.name}: the run drained; run again to go on" in out
     resumed = finish(folder, "run", "m.yaml")
     assert resumed.returncode == 0
     assert "5 committed" in resumed.stdout
