@@ -55,22 +55,32 @@ def digest(value: Json) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
-#: Query parameters that sign a URL for a while: S3 and its like, Google, CloudFront, Azure.
+#: Query parameters that sign a URL for a while, and mean nothing else: of S3 and its like, Google,
+#: CloudFront, Azure.
 _SIGNATURE = re.compile(
-    r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|expires|policy|key-pair-id"
-    r"|sig|se|sp|sr|st|sv|spr|sip|ss|srt|ske|skoid|sks|skt|sktid|skv",
-    re.IGNORECASE,
+    r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|sig", re.IGNORECASE
 )
+#: Those that belong to a signature where it stands beside them, and alone may mean anything.
+_BESIDE = {
+    "signature": frozenset({"expires", "policy", "key-pair-id"}),
+    "sig": frozenset(
+        {"se", "sp", "sr", "st", "sv", "spr", "sip", "ss", "srt"}
+        | {"ske", "skoid", "sks", "skt", "sktid", "skv"}
+    ),
+}
 
 
 def unsigned_url(url: str) -> str:
     """The URL without user, fragment and signature; what else its query says stays."""
-    query = [
+    query = parse_qsl(urlsplit(url).query, keep_blank_values=True)
+    names = {name.lower() for name, _ in query}
+    signing = frozenset[str]().union(*(_BESIDE[name] for name in names & _BESIDE.keys()))
+    kept = [
         (name, value)
-        for name, value in parse_qsl(urlsplit(url).query, keep_blank_values=True)
-        if not _SIGNATURE.fullmatch(name)
+        for name, value in query
+        if not _SIGNATURE.fullmatch(name) and name.lower() not in signing
     ]
-    return public_url(url) + (f"?{urlencode(query)}" if query else "")
+    return public_url(url) + (f"?{urlencode(kept)}" if kept else "")
 
 
 def url_content(url: str) -> Content:

@@ -80,13 +80,36 @@ def test_a_new_signature_leaves_a_url_the_same_content() -> None:
     [
         "https://b.example/a.mp4?id=1&X-Amz-Signature=s&X-Amz-Date=2026",
         "https://b.example/a.mp4?Expires=9&id=1&Signature=s&Key-Pair-Id=k",
-        "https://u:p@b.example/a.mp4?sv=1&sig=s&id=1#t=3",
+        "https://b.example/a.mp4?AWSAccessKeyId=k&Expires=9&Signature=s&id=1",
+        "https://u:p@b.example/a.mp4?sv=1&se=9&sp=r&sr=b&sig=s&id=1#t=3",
     ],
-    ids=["S3", "CloudFront", "Azure"],
+    ids=["S3", "CloudFront", "S3 of old", "Azure"],
 )
 def test_a_signature_is_not_identity_and_the_rest_of_a_query_is(signed: str) -> None:
     assert unsigned_url(signed) == "https://b.example/a.mp4?id=1"
     assert url_content(signed) != url_content("https://b.example/a.mp4?id=2")
+
+
+@pytest.mark.parametrize(
+    "name", ["se", "st", "sp", "sr", "ss", "sv", "expires", "policy", "key-pair-id"]
+)
+def test_a_name_that_belongs_to_a_signature_is_identity_where_there_is_none(name: str) -> None:
+    first, second = (f"https://b.example/get?show=7&{name}={number}" for number in (1, 2))
+
+    assert unsigned_url(first) == first
+    assert url_content(first) != url_content(second)
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [
+        ("se=1&Signature=s&Expires=9", "se=1"),
+        ("expires=1&sig=s&se=9", "expires=1"),
+        ("expires=1&X-Amz-Signature=s&X-Amz-Expires=9", "expires=1"),
+    ],
+)
+def test_only_the_names_of_the_signature_that_stands_there_go(query: str, kept: str) -> None:
+    assert unsigned_url(f"https://b.example/get?{query}") == f"https://b.example/get?{kept}"
 
 
 def test_an_object_is_known_by_what_its_store_says_of_it() -> None:
