@@ -111,7 +111,9 @@ def remembered(manifest: Manifest, state_dir: str | None) -> Remembered:
         before = Remembered(dataset=dataset, staging=home.staging)
         if home.ledger.exists():
             before = remembered_at(home.ledger, dataset)
-        return _recalled(before, manifest, dataset, now=time.time())
+        now = time.time()
+        block = None if before.block is None else before.block.set_back(now)
+        return _recalled(replace(before, block=block), manifest, dataset, now=now)
     except OSError as error:
         raise StorageError(f"{error.filename} can't be read: {error.strerror}") from error
 

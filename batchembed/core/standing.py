@@ -36,7 +36,8 @@ class Standing:
         """Begin with the block that an earlier run was told of, if there is one."""
         self._block = _Pause(until=now, longest_s=0.0, why="")
         if blocked_until is not None and blocked_until > now:
-            self._block = _Pause(until=blocked_until, longest_s=LONGEST_S, why=why)
+            longest_s = min(LONGEST_S, blocked_until - now)
+            self._block = _Pause(until=blocked_until, longest_s=longest_s, why=why)
         self._window: _Pause | None = None
         self._remaining = 0
         self._refusals = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchembed.core.expectation import Expectation
+from batchembed.core.model import JobKey
 from batchembed.core.quota import Charge
 from batchembed.core.states import Entry
 from batchembed.dataset.payer import Payer
@@ -21,7 +22,7 @@ from batchembed.runner.stopping import unless_stopped
 from batchembed.runner.submit import Submitter
 from batchembed.runner.tasks_listed import read_listing
 from batchembed.runner.writing import Writing
-from batchembed.store.ledger import Block, Ledger
+from batchembed.store.ledger import Beginning, Block, Ledger
 
 #: Looks asked for within such a time share their requests; of the first wait between looks.
 _GATHER_SHARE = 0.2
@@ -48,18 +49,20 @@ async def assemble(
     setting: Setting, service: Service, book: Book, observer: Observer, write: Writing
 ) -> Crew:
     """Everything that carries jobs, on an open service and an open ledger."""
-    manifest, client = setting.manifest, service.client
-    charges, open_charges, block, beginning = await book.do(
-        lambda ledger: (
-            ledger.charges(),
-            ledger.open_charges(),
-            ledger.block(),
-            ledger.beginning(),
-        )
-    )
+    manifest, client, now = setting.manifest, service.client, setting.clock()
+
+    def spent(
+        ledger: Ledger,
+    ) -> tuple[tuple[Charge, ...], dict[JobKey, Charge], Block | None, Beginning | None]:
+        ledger.set_back(now)
+        return ledger.charges(), ledger.open_charges(), ledger.block(), ledger.beginning()
+
+    charges, open_charges, block, beginning = await book.do(spent)
 
     async def remember(until: float | None, why: str) -> None:
-        kept = None if until is None else Block(until=until, why=why)
+        kept = None
+        if until is not None:
+            kept = Block(until=until, why=why, seconds=until - setting.clock())
 
         def keep(ledger: Ledger) -> None:
             ledger.set_block(kept)

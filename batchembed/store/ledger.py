@@ -39,6 +39,13 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
 
     until: float  #: seconds since 1970
     why: str
+    seconds: float | None = None  #: from when it was kept; None: by a version that did not say
+
+    def set_back(self, now: float) -> Block:
+        """With no more left than there was at first: the clock may have been ahead then."""
+        if self.seconds is None or self.until <= now + self.seconds:
+            return self
+        return msgspec.structs.replace(self, until=now + self.seconds)
 
 
 class Beginning(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +123,10 @@ class Ledger(Protocol):
 
     def open_charges(self) -> dict[JobKey, Charge]:
         """The last charge of each job whose create may still turn out to have cost another sum."""
+        ...
+
+    def set_back(self, now: float) -> None:
+        """Take what a clock that was ahead left in the future to be of now: charges, and the block."""
         ...
 
     def block(self) -> Block | None:

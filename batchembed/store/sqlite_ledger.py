@@ -213,18 +213,23 @@ class SqliteLedger:
             rows = self._db.execute(queries()["open_charges"])
             return {JobKey(key): Charge(at=at, video_sec=sec) for key, at, sec in rows}
 
+    def set_back(self, now: float) -> None:
+        """Take what a clock that was ahead left in the future to be of now: charges, and the block."""
+        self._db.execute(queries()["set_back_charges"], {"now": now})
+        self._db.execute(queries()["set_back_block"], {"now": now})
+
     def block(self) -> Block | None:
         """Until when the service takes no creates, where it said so."""
         with self._reading():
             row = self._db.execute(queries()["get_block"]).fetchone()
-            return None if row is None else Block(until=row[0], why=row[1])
+            return None if row is None else Block(until=row[0], why=row[1], seconds=row[2])
 
     def set_block(self, block: Block | None) -> None:
         """Keep, or forget, until when the service takes no creates."""
         if block is None:
             self._db.execute(queries()["clear_block"])
         else:
-            self._db.execute(queries()["set_block"], {"until": block.until, "why": block.why})
+            self._db.execute(queries()["set_block"], msgspec.to_builtins(block))
 
     def name(self, video_id: VideoId, key: JobKey, *, source: str, now: float) -> None:
         """Keep that a video is this job."""

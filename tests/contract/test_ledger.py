@@ -10,8 +10,9 @@ import pytest
 
 from batchembed.core.model import Facts, FileIdentity, JobKey, ObjectIdentity, TaskId
 from batchembed.core.problems import Reason
+from batchembed.core.quota import Charge
 from batchembed.core.states import Entry, Intent, Staged, State
-from batchembed.store.ledger import Beginning, KnownFile, Ledger
+from batchembed.store.ledger import Beginning, Block, KnownFile, Ledger
 from batchembed.store.sqlite_ledger import SqliteLedger
 from tests.support.fakes import MemoryLedger
 
@@ -154,6 +155,45 @@ def test_an_older_attempt_does_not_move_a_newer_one(ledger: Ledger) -> None:
     ledger.move(replace(entry(State.SUBMITTING), attempt=2), old=State.PLANNED)
 
     assert not ledger.move(entry(State.UNKNOWN), old=State.SUBMITTING)
+
+
+def test_charges_from_the_future_are_of_now_and_none_is_lost(ledger: Ledger) -> None:
+    for at in (10.0, 200.0, 300.0):
+        ledger.charge(KEY, 1, Charge(at=at, video_sec=at))
+    ledger.charge(KEY, 2, Charge(at=400.0, video_sec=None))
+
+    for _ in range(2):
+        ledger.set_back(100.0)
+
+    assert sorted((charge.at, charge.video_sec or 0.0) for charge in ledger.charges()) == [
+        (10.0, 10.0),
+        (99.999, 200.0),
+        (100.0, 0.0),
+        (100.0, 300.0),
+    ]
+    ledger.settle(KEY, 1, 7.0)
+    assert Charge(at=100.0, video_sec=7.0) in ledger.charges()
+
+
+@pytest.mark.parametrize(
+    ("until", "seconds", "held"),
+    [
+        (90.0, 60.0, 90.0),  # it is over
+        (130.0, 60.0, 130.0),
+        (9_999.0, 60.0, 160.0),
+        (9_999.0, None, 9_999.0),
+    ],
+)
+def test_a_block_holds_no_longer_than_was_asked(
+    ledger: Ledger, until: float, seconds: float | None, held: float
+) -> None:
+    ledger.set_back(100.0)
+    assert ledger.block() is None
+
+    ledger.set_block(Block(until=until, why="w", seconds=seconds))
+    ledger.set_back(100.0)
+
+    assert ledger.block() == Block(until=held, why="w", seconds=seconds)
 
 
 @pytest.mark.parametrize("sha256", [None, "ab" * 32])

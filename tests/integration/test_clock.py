@@ -130,6 +130,42 @@ def test_a_block_of_the_service_is_over_when_it_said_whatever_the_clock(
     assert report.videos[0].outcome is Outcome.COMMITTED
 
 
+@pytest.mark.parametrize("ahead_s", [86_400.0, 365 * 86_400.0])
+def test_a_block_that_a_clock_dated_too_late_is_over_when_it_said(
+    tmp_path: Path, ahead_s: float
+) -> None:
+    bench = Benches(tmp_path)("file", Fate(answer="blocked"))  # for 11,382 s
+    bench.world.set_s = ahead_s
+    bench.run()
+    bench.world.set_s = 0.0
+    parked = bench.run()
+    assert parked is not None
+    assert parked.exit_code is ExitCode.AGAIN
+
+    bench.world.passed_s += 11_400.0
+
+    assert list(told(bench, {})) == []
+
+
+def test_a_create_that_a_clock_dated_too_late_leaves_the_quota_in_time(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path, requests_per_minute=1)
+    for slot in range(2):
+        bench.put(slot, FileVideo(content=f"film {slot}".encode()))
+        bench.vectors[bench.key(slot)] = bench.expected(slot)
+    second = bench.videos.pop(1)
+    bench.world.set_s = 365 * 86_400.0
+    assert list(told(bench, {})) == []
+    bench.world.set_s = 0.0
+    assert list(told(bench, {})) == []
+    bench.put(1, second)
+    bench.world.passed_s += 61.0
+    began_s = bench.world.monotonic()
+
+    assert list(told(bench, {})) == []
+
+    assert bench.world.monotonic() - began_s < 30.0
+
+
 @pytest.mark.parametrize("jump", JUMPS)
 def test_a_task_of_an_earlier_run_ends_whatever_the_clock_says_of_its_age(
     benches: Benches, jump: Jump

@@ -18,7 +18,7 @@ from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
 from batchembed.store import ledger_thread
-from batchembed.store.ledger import Beginning, KnownFile, Ledger
+from batchembed.store.ledger import Beginning, Block, KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
 from batchembed.store.queries import migrations
@@ -249,6 +249,20 @@ def test_a_ledger_of_version_4_knows_of_no_payer_and_keeps_its_beginning(tmp_pat
     with contextlib.closing(sqlite3.connect(path.with_name("ledger.v4.sqlite"))) as db:
         assert db.execute("PRAGMA user_version").fetchone() == (4,)
         assert db.execute("SELECT * FROM beginning").fetchall() == [(1, 9.25, 7)]
+
+
+def test_a_ledger_of_version_5_keeps_its_block_and_does_not_know_how_long_it_was(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.executescript("".join(migrations()[:5]))
+        db.execute("INSERT INTO block VALUES (1, 9.25, 'slow')")
+        db.execute("PRAGMA user_version = 5")
+
+    for read_only in (True, False):
+        with contextlib.closing(SqliteLedger(path, read_only=read_only)) as ledger:
+            assert ledger.block() == Block(until=9.25, why="slow", seconds=None)
 
 
 @pytest.mark.parametrize("read_only", [False, True])

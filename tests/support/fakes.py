@@ -177,6 +177,14 @@ class MemoryLedger:
         every = [charge for kept in self._charges.values() for charge in kept.values()]
         return tuple(sorted(every, key=lambda charge: charge.at))
 
+    def set_back(self, now: float) -> None:
+        for kept in self._charges.values():
+            ahead = sorted((at for at in kept if at > now), reverse=True)
+            for rank, at in enumerate(ahead):
+                charge = replace(kept.pop(at), at=now - rank / 1000)
+                kept[charge.at] = charge
+        self._block = None if self._block is None else self._block.set_back(now)
+
     def block(self) -> Block | None:
         return self._block
 

@@ -51,6 +51,16 @@ DELETE FROM charges WHERE job_key = :job_key AND attempt = :attempt
 UPDATE charges SET video_sec = :video_sec WHERE job_key = :job_key AND attempt = :attempt
     AND at = (SELECT max(at) FROM charges WHERE job_key = :job_key AND attempt = :attempt);
 
+-- name: set_back_charges
+UPDATE charges SET at = :now - ahead.rank / 1000.0
+FROM (
+    SELECT job_key, attempt, at,
+        row_number() OVER (PARTITION BY job_key, attempt ORDER BY at DESC) - 1 AS rank
+    FROM charges WHERE at > :now
+) AS ahead
+WHERE charges.job_key = ahead.job_key AND charges.attempt = ahead.attempt
+    AND charges.at = ahead.at;
+
 -- name: all_charges
 SELECT at, video_sec FROM charges ORDER BY at;
 
@@ -71,14 +81,18 @@ SELECT job_key FROM videos WHERE video_id = :video_id ORDER BY at, job_key;
 SELECT job_key, min(video_id) FROM videos GROUP BY job_key;
 
 -- name: set_block
-INSERT INTO block (one, until, why) VALUES (1, :until, :why)
-ON CONFLICT (one) DO UPDATE SET until = excluded.until, why = excluded.why;
+INSERT INTO block (one, until, why, seconds) VALUES (1, :until, :why, :seconds)
+ON CONFLICT (one) DO UPDATE
+SET until = excluded.until, why = excluded.why, seconds = excluded.seconds;
+
+-- name: set_back_block
+UPDATE block SET until = :now + seconds WHERE until > :now + seconds;
 
 -- name: clear_block
 DELETE FROM block;
 
 -- name: get_block
-SELECT until, why FROM block;
+SELECT until, why, seconds FROM block;
 
 -- name: all_files
 SELECT path, dev, inode, size_bytes, mtime_ns, ctime_ns, sha256, facts FROM files;

@@ -187,6 +187,15 @@ def test_a_block_of_the_service_delays_the_plan(
     assert planned(capsys, path)["days_at_quota"] == pytest.approx(1, abs=0.01)
 
 
+def test_a_block_that_a_clock_dated_too_late_delays_no_longer_than_it_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, ["a"])
+    in_a_year = time.time() + 365 * 86_400
+    remember(path, {}, block=Block(until=in_a_year, why="too many", seconds=43_200))
+    assert planned(capsys, path)["days_at_quota"] == pytest.approx(0.5, abs=0.01)
+
+
 def test_no_signature_of_a_url_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "m.yaml"
     path.write_text(

@@ -124,9 +124,11 @@ def test_what_was_remembered_holds_and_no_longer_than_can_be() -> None:
     assert fresh(blocked_until=NOW + 400 * 86_400).wait(NOW).seconds == LONGEST_S
 
 
-def test_a_clock_that_is_set_back_lengthens_no_block() -> None:
-    standing = fresh()
-    refuse(standing, NOW, retry_after_s=10)
+@pytest.mark.parametrize("is_remembered", [False, True])
+def test_a_clock_that_is_set_back_lengthens_no_block(*, is_remembered: bool) -> None:
+    standing = fresh(blocked_until=NOW + 10 if is_remembered else None)
+    if not is_remembered:
+        refuse(standing, NOW, retry_after_s=10)
     back = NOW - 86_400
     assert standing.wait(back).seconds == 10
     assert standing.wait(back + 9).seconds == 1

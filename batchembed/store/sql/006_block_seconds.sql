@@ -1,0 +1,3 @@
+-- Version 6: how long the service takes no creates, in seconds from when it said so.
+
+ALTER TABLE block ADD COLUMN seconds REAL;
