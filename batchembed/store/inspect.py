@@ -10,7 +10,7 @@ from batchembed.core.model import JobKey
 from batchembed.core.states import Entry
 from batchembed.errors import LedgerError
 from batchembed.store.queries import migrations
-from batchembed.store.sqlite_ledger import APPLICATION_ID, SqliteLedger
+from batchembed.store.sqlite_ledger import APPLICATION_ID, PATIENCE_S, SqliteLedger
 
 _MOST_FAULTS = 20
 _REFERENCES = "PRAGMA foreign_key_check"
@@ -63,7 +63,8 @@ def inspect(path: Path) -> InspectedLedger | None:
 def _integrity(path: Path) -> tuple[int, tuple[str, ...]]:
     """The version that a ledger says it has, and what is wrong with its file."""
     try:
-        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        db = sqlite3.connect(uri, uri=True, timeout=PATIENCE_S)
         try:
             told = [str(row[0]) for row in db.execute(f"PRAGMA integrity_check({_MOST_FAULTS})")]
             told += [f"a row of {row[0]} refers to none" for row in db.execute(_REFERENCES)]

@@ -31,6 +31,8 @@ from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
 from batchembed.store.queries import migrations, queries
 
 APPLICATION_ID = 0x62_62_6C_31  # "bbl1"
+#: So long a move waits for whoever reads the file: `verify` checks all of it in one go.
+PATIENCE_S = 60.0
 _WORD = 2**64
 
 
@@ -41,20 +43,22 @@ class SqliteLedger:
         """Open the ledger, making it where there is none.
 
         Raises:
-            LedgerError: it can't be used: damaged, not writable, or of a newer version.
+            LedgerError: it can't be used: damaged, not writable, held by another program, or of a
+                newer version.
         """
         self._path = path
         self._run_id = run_id
         try:
             if read_only:
-                self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+                uri = f"{path.absolute().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, timeout=PATIENCE_S)
                 self._require_version(self._version())
                 if self._version() == 0:
                     raise self._unusable(sqlite3.DatabaseError("it is empty"))
                 if self._version() < len(migrations()):
                     self._look_at_a_copy()
             else:
-                self._db = sqlite3.connect(path, isolation_level=None)
+                self._db = sqlite3.connect(path, isolation_level=None, timeout=PATIENCE_S)
                 self._db.execute("PRAGMA journal_mode = TRUNCATE")
                 self._db.execute("PRAGMA synchronous = EXTRA")
                 self._require_whole()
@@ -114,6 +118,12 @@ class SqliteLedger:
         self._db.execute("VACUUM INTO ?", (str(copy),))
 
     def _unusable(self, error: sqlite3.Error) -> LedgerError:
+        if _is_busy(error):
+            return LedgerError(
+                f"the ledger {self._path} was held by another program for {PATIENCE_S:g} s, such as "
+                "a database browser or a backup that reads it: nothing is wrong with it; close that, "
+                "then run again"
+            )
         return LedgerError(
             f"the ledger {self._path} can't be used: {error}. It knows which tasks were paid for: "
             "mend the disk, or restore the file, rather than delete it"
@@ -297,6 +307,11 @@ class SqliteLedger:
                 raise
         except sqlite3.Error as error:
             raise self._unusable(error) from error
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    code: int | None = getattr(error, "sqlite_errorcode", None)  # none in an error of our own
+    return code is not None and code & 0xFF == sqlite3.SQLITE_BUSY
 
 
 def _json(value: object) -> str | None:

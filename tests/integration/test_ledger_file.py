@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from batchembed.core.model import FileIdentity, JobKey, TaskId
 from batchembed.core.problems import Reason
 from batchembed.core.states import Entry, State
 from batchembed.errors import LedgerError, LockedError
-from batchembed.store import ledger_thread
+from batchembed.store import ledger_thread, sqlite_ledger
 from batchembed.store.ledger import Beginning, Block, KnownFile, Ledger
 from batchembed.store.ledger_thread import LedgerThread
 from batchembed.store.lock import run_lock
@@ -129,6 +130,45 @@ def test_a_batch_that_cannot_be_made_durable_is_told_to_all_its_callers(tmp_path
             )
 
     assert [type(answer) for answer in asyncio.run(work())] == [LedgerError] * 3
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_whoever_opens_a_ledger_waits_a_minute_for_another_program(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, read_only: bool
+) -> None:
+    path, waits = tmp_path / "ledger.sqlite", list[object]()
+    SqliteLedger(path).close()
+    connect = sqlite3.connect
+
+    def counted(*where: Any, **how: Any) -> sqlite3.Connection:
+        waits.append(how.get("timeout"))
+        opened: sqlite3.Connection = connect(*where, **how)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", counted)
+    SqliteLedger(path, read_only=read_only).close()
+
+    assert waits == [60.0]
+
+
+def test_a_ledger_that_another_program_reads_on_and_on_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_ledger, "PATIENCE_S", 0.01)
+    path = tmp_path / "ledger.sqlite"
+
+    async def work() -> set[JobKey]:
+        async with LedgerThread(path) as ledger:
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT * FROM entries").fetchall()
+                with pytest.raises(LedgerError, match="held by another program") as told:
+                    await ledger.do(lambda opened: opened.add(JobKey("k"), now=1.0))
+                assert "disk" not in str(told.value)
+            await ledger.do(lambda opened: opened.add(JobKey("l"), now=1.0))
+            return set(await ledger.do(lambda opened: opened.entries()))
+
+    assert asyncio.run(work()) == {"l"}
 
 
 def test_nothing_waits_for_a_ledger_that_is_closed(tmp_path: Path) -> None:
