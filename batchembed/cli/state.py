@@ -185,10 +185,12 @@ def _recalled(
         warning = f"the ledger may lack creates from before {rfc3339(since)}: {_SOUGHT}"
         return replace(before, lacking=True, warning=warning)
     known = known_jobs(dataset, now=now)
-    taken = {job.entry.job_key: job.entry for job in replaced(known, before.entries)}
+    taken = tuple(replaced(known, before.entries))
+    spent = (job.charge for job in taken if job.charge is not None)
     return replace(
         before,
-        entries={**before.entries, **taken},
+        entries={**before.entries, **{job.entry.job_key: job.entry for job in taken}},
+        charges=tuple(sorted((*before.charges, *spent), key=lambda charge: charge.at)),
         names={**{key: job.video_id for key, job in known.items()}, **before.names},
         lacking=hosted,
         warning=lack.told(hosted=hosted),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,23 @@ def test_videos_are_uploaded_and_their_segments_retrieved(
     # A marker in each upload's name, for a later look at the service's listing.
     tasks = (folder / "out" / "_batchembed" / "tasks.jsonl").read_text(encoding="utf-8")
     assert len({json.loads(line)["task_id"] for line in tasks.splitlines()}) == 3
+
+
+def test_what_a_lost_state_had_spent_counts_for_plan_as_for_run(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spent = ("--set", "budget.per=dataset", "--set", "budget.video_minutes=0.35", "--format=json")
+    with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
+        write(folder, base_url)
+        assert main(["run", "m.yaml", *spent], env={"KEY": KEY}) == 0
+        shutil.rmtree(folder / ".batchembed")
+        make_video(folder / "v" / "d.mp4", seconds=7.0, fps=5, seed=3)
+        capsys.readouterr()
+
+        assert main(["plan", "m.yaml", *spent]) == 0
+        assert json.loads(capsys.readouterr().out)["counts"] == {"nothing": 3, "hold_back": 1}
+        assert main(["run", "m.yaml", *spent], env={"KEY": KEY}) == 75
+        assert json.loads(capsys.readouterr().out)["submitted"] == 0
 
 
 def test_a_key_is_in_no_file_and_no_line(
