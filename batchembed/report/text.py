@@ -107,16 +107,22 @@ def _troubles(report: RunReport) -> list[str]:
             for reason in video.warnings
         ]
     if len(lines) > _SHOWN:
-        more = len(lines) - _SHOWN
+        rest = lines[_SHOWN:]
+        # Why a video is pending is no part of the dataset.
+        is_published = report.record is not None and not any(map(_is_of_pending, rest))
         where = (
-            "`--format json` has all"
-            if report.record is None
-            else "see _batchembed/videos.jsonl in the dataset"
+            "see _batchembed/videos.jsonl in the dataset"
+            if is_published
+            else "`--format json` has all"
         )
-        lines = [*lines[:_SHOWN], f"  and {more} more: {where}"]
+        lines = [*lines[:_SHOWN], f"  and {len(rest)} more: {where}"]
     return lines + [
         f"  pending {many(n, 'video')}: {why}" for why, n in alike.items() if why and n > _ALIKE
     ]
+
+
+def _is_of_pending(line: str) -> bool:
+    return line.startswith(f"  {Outcome.PENDING} ")
 
 
 def _left_for(video: VideoOutcome) -> str:

@@ -1,7 +1,7 @@
 """The dataset's side files: every video with its outcome, every failure, every task.
 
 One JSON object a line. `videos.jsonl` and `failures.jsonl` say nothing that differs from build to
-build; task ids and times are in `tasks.jsonl` alone.
+build; task ids and times are in `tasks.jsonl` alone, and why a video is pending in the run's report.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ def side_files(outcomes: Iterable[VideoOutcome], entries: Iterable[Entry]) -> di
 
 def video_line(video: VideoOutcome) -> dict[str, Any]:
     """A video of the manifest, whatever its outcome, with its facts and rows."""
+    # Why a run did not end it differs from run to run: each would make a record to say so.
+    reasons = () if video.outcome is Outcome.PENDING else video.reasons
     return {
         "video_id": video.video.video_id,
         "source": video.video.source.shown,
@@ -47,7 +49,7 @@ def video_line(video: VideoOutcome) -> dict[str, Any]:
         "facts": None if video.facts is None else asdict(video.facts),
         "options_absent": list(video.options_absent),
         "skip": video.video.skip,
-        "reasons": [_reason(reason) for reason in video.reasons],
+        "reasons": [_reason(reason) for reason in reasons],
         "warnings": [_reason(reason) for reason in video.warnings],
     }
 

@@ -580,6 +580,24 @@ def test_a_task_that_does_not_end_is_left_to_the_next_run(bench: Bench) -> None:
     assert embedded(bench) == ["a"]
 
 
+def test_a_run_that_ends_nothing_for_another_reason_than_the_last_publishes_nothing(
+    bench: Bench,
+) -> None:
+    bench.write(entries("a", "b"))
+    bench.run(only=["b"])
+    bench.wrap = StuckClient
+    bench.sleep = at_once
+    limits = ("polling.longest_wait_s=1", "polling.deadline_s=1")
+    first = bench.run(overrides=limits)
+    longer = bench.run(overrides=(limits[0], "polling.deadline_s=2"))
+
+    said = [report.videos[0].reasons[0].message.partition(": ")[2] for report in (first, longer)]
+    assert said == ["still processing after 1 s", "still processing after 2 s"]
+    assert (longer.published, longer.record) == (False, first.record)
+    (pending, _) = side_file(bench, "videos.jsonl")
+    assert (pending["outcome"], pending["reasons"]) == ("pending", [])
+
+
 def test_a_file_that_is_being_written_is_not_sent(bench: Bench) -> None:
     bench.write(entries("a"))
 

@@ -56,6 +56,15 @@ def test_a_long_list_is_cut_and_says_where_the_rest_is() -> None:
     assert "and 30 more: `--format json` has all" in unpublished
 
 
+def test_a_long_list_of_what_is_pending_is_not_said_to_be_in_the_dataset() -> None:
+    videos = tuple(
+        a_video(f"{n}", Outcome.PENDING, Reason(code="task_deadline", message=f"task {n}"))
+        for n in range(50)
+    )
+
+    assert "and 30 more: `--format json` has all" in summary(replace(REPORT, videos=videos))
+
+
 def test_a_dataset_that_is_not_there_is_not_explained() -> None:
     assert "nothing is published" in summary(replace(REPORT, record=None, rows=0))
 
