@@ -21,7 +21,7 @@ BatchembedError                 exit 1
 │       ├── NotFoundError          404
 │       ├── PayloadTooLargeError   413
 │       ├── RateLimitError         429                   exit 75
-│       ├── UsageLimitError        usage_limit_exceeded  exit 75
+│       ├── UsageLimitError        402, or usage_limit_exceeded  exit 75
 │       └── ServerError            5xx
 ├── BuildDiffersError           exit 4    in core.lock_differences: a locked build is not as locked
 ├── TaskFailedError             exit 3    a task that the server gave up

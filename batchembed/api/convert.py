@@ -35,6 +35,7 @@ from batchembed.errors import (
 _BY_STATUS: dict[int, type[ApiError]] = {
     400: BadRequestError,
     401: AuthenticationError,
+    402: UsageLimitError,
     403: AuthenticationError,
     404: NotFoundError,
     413: PayloadTooLargeError,
@@ -58,6 +59,26 @@ _BY_CODE: dict[str, type[ApiError]] = {
     "region_not_allowed": AuthenticationError,
     "api_allowed_for_paid_plan": AuthenticationError,
     "resource_not_exist": NotFoundError,
+}
+
+#: Statuses of a create that certainly made no task. 425: it was not even looked at (RFC 8470).
+_REFUSALS = frozenset({400, 401, 402, 403, 404, 411, 413, 415, 422, 425, 429})
+#: Those that leave it open whatever is said beside: a request that may be half done.
+_HALF_DONE = frozenset({408, 409})
+#: The API's own codes of a refusal: they make any other 4xx one.
+_REFUSING_CODES = _BY_CODE.keys() | {
+    "audio_file_broken",
+    "parameter_invalid",
+    "parameter_not_provided",
+    "parameter_unknown",
+    "unsupported_file_type",
+    "video_duration_too_long",
+    "video_duration_too_short",
+    "video_file_broken",
+    "video_filesize_too_large",
+    "video_resolution_invalid_aspect_ratio",
+    "video_resolution_too_high",
+    "video_resolution_too_low",
 }
 
 
@@ -97,7 +118,9 @@ def error_of(
         message=None if said is None else _line(redacted(said)),
         retry_after_s=retry_after_s(lowered),
         limits=rate_limits(lowered),
-        hint=_whose(api_key, base_url) if kind is AuthenticationError else None,
+        hint=_whose(api_key, base_url)
+        if kind is AuthenticationError
+        else _where(status_code, code, lowered.get("location"), base_url),
     )
 
 
@@ -107,6 +130,19 @@ def _whose(api_key: ApiKey | None, base_url: str | None) -> str | None:
         return None
     named = "the one given" if api_key.variable is None else f"that of {api_key.variable}"
     return f"the key is {named}, base_url is {public_text(base_url)}: see that they belong together"
+
+
+def _where(
+    status_code: int, code: str | None, location: str | None, base_url: str | None
+) -> str | None:
+    """What to look at where the answer is not the API's, but that of another place."""
+    redirects = 300 <= status_code < 400
+    if base_url is None or code is not None or not (redirects or status_code in {404, 405}):
+        return None
+    named = f"base_url is {public_text(base_url)}"
+    if redirects and location:
+        return f"{named}, which sends callers on to {_line(public_text(location))}: name the API itself"
+    return f"{named}: see that it is the API's"
 
 
 def head_of(
@@ -224,8 +260,12 @@ def translating(what: str, submitted: Submitted | None = None) -> Iterator[None]
 
 
 def _leaves_open(error: ApiError) -> bool:
-    """Whether a create answered so may have made a task: a proxy's words, or a request half done."""
-    return error.status_code is None or error.status_code >= 500 or error.status_code in {408, 409}
+    """Whether a create answered so may have made a task: all that is no refusal of the API's own."""
+    status_code = error.status_code or 0
+    if status_code in _REFUSALS:
+        return False
+    is_theirs = 400 <= status_code < 500 and status_code not in _HALF_DONE
+    return not (is_theirs and error.code in _REFUSING_CODES)
 
 
 def _unknown(error: Exception, submitted: Submitted) -> SubmissionUnknown:

@@ -30,7 +30,12 @@ def is_transient(error: BaseException) -> bool:
 
 def was_not_accepted(error: BaseException) -> bool:
     """Whether a create that failed so certainly made no task, and is worth repeating."""
-    return isinstance(error, (NotSentError, RateLimitError))
+    return isinstance(error, (NotSentError, RateLimitError)) or is_too_early(error)
+
+
+def is_too_early(error: BaseException) -> bool:
+    """Whether a request was sent back unread: it is to come again, over a connection that is old."""
+    return isinstance(error, ApiError) and error.status_code == 425
 
 
 def asked_s(error: BaseException | None) -> float | None:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import Upload
+from batchembed.api.repeats import is_too_early
 from batchembed.core.keys import idempotency_key
 from batchembed.core.model import (
     Identity,
@@ -25,7 +26,6 @@ from batchembed.core.quota import Charge
 from batchembed.core.segments import window
 from batchembed.core.states import Entry, Intent, State
 from batchembed.errors import (
-    ApiConnectionError,
     ApiError,
     AuthenticationError,
     BatchembedError,
@@ -146,10 +146,11 @@ class Submitter:
         self._own.add(job.job_key)
         try:
             task_id = await self._create(job, identity, entry)
-        except SubmissionUnknown:
+        except SubmissionUnknown as error:
             self.charges[job.job_key] = charge
-            await self._lost(job, identity, entry)
-            if self.idempotent:
+            is_last = self.idempotent or _is_elsewhere(error.__cause__)
+            await self._lost(job, identity, entry, is_last=is_last)
+            if is_last:
                 raise
             return None
         except VideoChangedError as error:
@@ -240,10 +241,13 @@ class Submitter:
 
         return (await self.book.move_all(moves, also=also))[-1] if moves else entry
 
-    async def _lost(self, job: Job, identity: Identity | None, entry: Entry) -> None:
+    async def _lost(
+        self, job: Job, identity: Identity | None, entry: Entry, *, is_last: bool
+    ) -> None:
         """The answer was lost. Whoever looks for the task says since when: at once, by both clocks.
 
-        If other bytes were sent than those of the job, its task is of no use.
+        Where it is the run's last, nobody looks in it. If other bytes were sent than those of the
+        job, its task is of no use.
         """
         changed = None
         if identity is not None and await asyncio.to_thread(is_changed, job, identity):
@@ -252,7 +256,7 @@ class Submitter:
                 message=f"{identity.path} changed while it was uploaded",
                 hint="run again once it is written",
             )
-        if changed is not None or self.idempotent:
+        if changed is not None or is_last:
             unknown = replace(
                 entry, state=State.UNKNOWN, unknown_since=self.clock(), reason=changed
             )
@@ -350,12 +354,17 @@ def _withdrawal(entry: Entry) -> Callable[[Ledger], None]:
     return lambda ledger: ledger.withdraw(entry.job_key, entry.attempt)
 
 
+def _is_elsewhere(error: BaseException | None) -> bool:
+    """Whether the answer says that there is nothing to create at this address."""
+    if not isinstance(error, ApiError) or error.status_code is None:
+        return False
+    return 300 <= error.status_code < 400 or error.status_code in {404, 405}
+
+
 def _ends_the_run(error: ApiError) -> bool:
     """Whether a create was refused for what every other one has too: key, address, model."""
-    if isinstance(error, (ApiConnectionError, AuthenticationError)):
+    if isinstance(error, AuthenticationError) or error.status_code is None:
         return True
-    if error.status_code is None or 300 <= error.status_code < 400:
-        return True
-    if error.status_code in {404, 405}:  # there is nothing to create at this address
+    if _is_elsewhere(error) or is_too_early(error):
         return True
     return error.code == "parameter_invalid" and "model_name" in (error.server_message or "")

@@ -34,6 +34,7 @@ SUBMITTED = Submitted(
     [
         (400, b'{"code": "parameter_invalid", "message": "m"}', BadRequestError),
         (401, b"", AuthenticationError),
+        (402, b"", UsageLimitError),
         (403, b"<html>no</html>", AuthenticationError),
         (404, b'{"code": "resource_not_exist"}', NotFoundError),
         (400, b'{"code": "resource_not_exist"}', NotFoundError),
@@ -135,6 +136,55 @@ def test_a_create_is_unknown_once_it_may_have_left(
         raise broken
     with pytest.raises(submitting), translating("create", SUBMITTED):
         raise broken
+
+
+@pytest.mark.parametrize(
+    ("status_code", "code", "is_refused"),
+    [
+        *((refusal, None, True) for refusal in (400, 401, 402, 403, 404, 411, 413, 415, 422)),
+        *((refusal, None, True) for refusal in (425, 429)),
+        *((odd, None, False) for odd in (199, 301, 303, 307, 405, 408, 409, 410, 412, 423, 499)),
+        *((odd, "parameter_invalid", True) for odd in (405, 410, 412, 423, 499)),
+        *((odd, "parameter_invalid", False) for odd in (199, 303, 408, 409, 500, 503)),
+        (412, "of_a_proxy", False),
+    ],
+)
+def test_only_a_refusal_of_the_apis_own_says_that_a_create_made_no_task(
+    status_code: int, code: str | None, is_refused: bool
+) -> None:
+    body = b"" if code is None else b'{"code": "%s"}' % code.encode()
+    kind = ApiError if is_refused else SubmissionUnknown
+
+    with pytest.raises(kind) as caught, translating("create", SUBMITTED):
+        raise error_of(status_code, {}, body)
+
+    assert isinstance(caught.value if is_refused else caught.value.__cause__, ApiError)
+
+
+@pytest.mark.parametrize(
+    ("status_code", "headers", "body", "hint"),
+    [
+        (404, {}, b"<html>", "base_url is e.com/v1: see that it is the API's"),
+        (405, {}, b"", "base_url is e.com/v1: see that it is the API's"),
+        (302, {}, b"", "base_url is e.com/v1: see that it is the API's"),
+        (
+            301,
+            {"Location": "https://u:tlk_1@www.e.com/v1/embed?token=tlk_1"},
+            b"",
+            "base_url is e.com/v1, which sends callers on to www.e.com/v1/embed: name the API itself",
+        ),
+        (404, {}, b'{"code": "resource_not_exist"}', None),
+        (410, {}, b"", None),
+    ],
+)
+def test_an_answer_that_is_not_the_apis_is_told_with_the_address(
+    status_code: int, headers: dict[str, str], body: bytes, hint: str | None
+) -> None:
+    url = "https://u:p@e.com/v1"
+    error = error_of(status_code, headers, body, api_key=ApiKey("tlk_1"), base_url=url)
+
+    assert str(error).partition("; ")[2] == (hint or "")
+    assert "tlk_1" not in str(error)
 
 
 @pytest.mark.parametrize(

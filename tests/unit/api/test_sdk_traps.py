@@ -174,7 +174,7 @@ def test_no_redirect_is_followed_with_the_key(calling: Calling) -> None:
 
     with pytest.raises(ApiError, match="302"):
         calling(service)("status", "t1")
-    with pytest.raises(ApiError, match="302"):
+    with pytest.raises(SubmissionUnknown, match="302"):
         calling(service)("create", model_name="m", video_url=URL)
 
     assert [request.url.host for request in service.requests] == ["api.twelvelabs.io"] * 2

@@ -1,0 +1,139 @@
+"""Creates that are answered as no document says, though a task was made of them all the same.
+
+The real loop, client and ledger against a service in memory; see `tests/stateful`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+import httpx
+import pytest
+
+from batchembed.api.async_tasks_client import AsyncTasksClient
+from batchembed.api.observe import Observer
+from batchembed.api.retry import RetryPolicy
+from batchembed.core.run_report import RunReport
+from batchembed.core.states import State
+from batchembed.errors import ExitCode
+from tests.stateful.bench import Bench, FileVideo
+from tests.stateful.service import ModelService
+from tests.stateful.transport import ModelTransport
+
+#: What comes in place of the answer to the n-th create; None: nothing.
+Change = Callable[[int], httpx.Response | None]
+
+
+class Changing(ModelTransport):
+    """Changes answers to creates. `makes` says whether there is a task behind those."""
+
+    def __init__(self, service: ModelService, change: Change, *, makes: bool) -> None:
+        super().__init__(service)
+        self._change = change
+        self._makes = makes
+        self._creates = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method != "POST":
+            return await super().handle_async_request(request)
+        self._creates += 1
+        changed = self._change(self._creates)
+        if changed is None:
+            return await super().handle_async_request(request)
+        if self._makes:
+            await super().handle_async_request(request)
+        return changed
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    service: ModelService, observer: Observer, *, change: Change, makes: bool
+) -> AsyncIterator[AsyncTasksClient]:
+    async with AsyncTasksClient(
+        base_url="http://service.example/v1.3",
+        transport=Changing(service, change, makes=makes),
+        retry=RetryPolicy(repeat_limited_creates=False),
+        observer=observer,
+    ) as client:
+        yield client
+
+
+def bench_of(folder: Path, change: Change, *, videos: int = 1, makes: bool = True) -> Bench:
+    bench = Bench(folder=folder, connect=partial(connected, change=change, makes=makes))
+    for slot in range(videos):
+        bench.put(slot, FileVideo(content=b"film %d" % slot))
+    return bench
+
+
+def states(report: RunReport) -> list[State | None]:
+    return [None if video.entry is None else video.entry.state for video in report.videos]
+
+
+def answering(status_code: int) -> Change:
+    """Every create is answered so."""
+    headers = {"location": "/elsewhere"} if status_code < 400 else {}
+    return lambda _: httpx.Response(status_code, headers=headers, text="no")
+
+
+@pytest.mark.parametrize("status_code", [303, 307, 405, 410, 412, 423, 451, 499])
+def test_a_create_that_is_answered_oddly_is_looked_for_before_it_is_sent_again(
+    tmp_path: Path, status_code: int
+) -> None:
+    bench = bench_of(tmp_path, answering(status_code))
+
+    reports = [bench.run(), bench.run()]
+
+    assert reports[1] is not None
+    assert reports[1].exit_code is ExitCode.OK
+    assert bench.service.creates == 1
+
+
+@pytest.mark.parametrize("status_code", [301, 308, 404, 405])
+def test_an_address_that_is_not_the_apis_ends_the_run_before_every_video_is_sent(
+    tmp_path: Path, status_code: int
+) -> None:
+    bench = bench_of(tmp_path, answering(status_code), videos=9, makes=False)
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.UNAVAILABLE
+    assert report.halted is not None
+    assert "base_url is http://service.example/v1.3" in report.halted
+    assert dict(report.requests)["create"] <= bench.tasks
+
+
+def test_a_create_for_which_nobody_pays_parks_the_run(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, answering(402), videos=3, makes=False)
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.AGAIN
+    assert report.parked is not None
+    assert set(states(report)) <= {State.PLANNED, None}
+
+
+def test_a_create_that_came_too_early_is_sent_again(tmp_path: Path) -> None:
+    bench = bench_of(
+        tmp_path, lambda number: httpx.Response(425) if number == 1 else None, makes=False
+    )
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.OK
+    assert report.submitted == 1
+
+
+def test_creates_that_all_come_too_early_stay_planned(tmp_path: Path) -> None:
+    bench = bench_of(tmp_path, answering(425), makes=False)
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.UNAVAILABLE
+    assert states(report) == [State.PLANNED]
