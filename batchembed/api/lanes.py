@@ -28,8 +28,12 @@ from batchembed.api.sending import (
     require_readable,
     settings,
 )
+from batchembed.errors import ApiTimeoutError
 
 T = TypeVar("T")
+
+#: An answer is given up that does not bring so many bytes more, or its end, in so long.
+_SLOWEST_BYTES, _SLOWEST_S = 60_000, 60.0
 
 
 class Lane:
@@ -109,6 +113,7 @@ class Lane:
                 with httpx.Client(**self._settings) as own:
                     yield own
         finally:
+            watch.ended()
             self._calls.discard(watch)
 
     def close(self) -> None:
@@ -159,19 +164,40 @@ class AsyncLane:
 
     async def _send(self, call: Call[Any], watch: Watch) -> Received:
         require_open(self.http)
-        response = await self.http.send(request(self.http, self._terms, call, watch), stream=True)
+        made = request(self.http, self._terms, call, watch)
+        # When an upload has left is not known here: the head of its answer is waited for.
+        begins_s = watch.answer_s if call.submitted is None else None
         try:
-            require_readable(response)
-            body = bytearray()
-            async for chunk in response.aiter_bytes():
-                watch.took(body, chunk)
-        finally:
-            await response.aclose()
+            async with asyncio.timeout(begins_s) as patience:
+                response = await self.http.send(made, stream=True)
+                try:
+                    require_readable(response)
+                    body = await _paced(response, watch, patience)
+                finally:
+                    await response.aclose()
+        except TimeoutError:
+            raise ApiTimeoutError(
+                f"no answer began within {watch.answer_s:g} s, or it was slower than "
+                f"{_SLOWEST_BYTES / _SLOWEST_S:,.0f} bytes a second"
+            ) from None
         return Received(response.status_code, response.headers, body)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self.http.aclose()
+
+
+async def _paced(response: httpx.Response, watch: Watch, patience: asyncio.Timeout) -> bytearray:
+    """The body. A large one over a slow line goes on; one that drips would never end."""
+    now = asyncio.get_running_loop().time
+    body, due = bytearray(), _SLOWEST_BYTES
+    patience.reschedule(now() + _SLOWEST_S)
+    async for chunk in response.aiter_bytes():
+        watch.took(body, chunk)
+        if len(body) >= due:
+            due = len(body) + _SLOWEST_BYTES
+            patience.reschedule(now() + _SLOWEST_S)
+    return body
 
 
 class ThreadedLane:

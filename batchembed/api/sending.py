@@ -76,6 +76,8 @@ class Watch:
         self._abandoned = threading.Event()
         self._socket: socket.socket | None = None
         self._is_cut = False
+        self.answer_s = 0.0  #: that an answer may take to begin, however often a byte of it comes
+        self._alarm: threading.Timer | None = None
 
     def going(self) -> None:
         """Raises where the call is to end."""
@@ -100,12 +102,24 @@ class Watch:
                 )
 
     def trace(self, event: str, info: dict[str, Any]) -> None:
-        """Told by httpcore of each step; of a new connection it keeps the socket, TLS's once it is."""
+        """Told by httpcore of each step; of a new connection it keeps the socket, TLS's once it is.
+
+        Once an upload has left, its answer has its time: one that drips would never end.
+        """
+        if event.endswith(".receive_response_headers.started"):
+            self._alarm = threading.Timer(self.answer_s, self.cut)
+            self._alarm.daemon = True
+            self._alarm.start()
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._socket = info["return_value"].get_extra_info("socket")
             if self._is_cut:
                 self.cut()
         self.going()
+
+    def ended(self) -> None:
+        """The call has ended: there is nothing to cut any more."""
+        if self._alarm is not None:
+            self._alarm.cancel()
 
     def abandon(self) -> None:
         """End the call, for whose outcome nobody waits, whatever thread it is in."""
@@ -162,13 +176,16 @@ def request(
     extensions: dict[str, Any] = {} if call.form is None else {FORM_EXTENSION: call.form}
     if creates and isinstance(http, httpx.Client):
         extensions["trace"] = watch.trace
+    timeout = _timeout(min(each_s, default=None), creates=creates)
+    # A create's is counted from the end of its upload, another's from before it connects.
+    watch.answer_s = (timeout.read or 0.0) * (1 if creates else 2)
     made = http.build_request(
         call.method,
         call.path,
         params=[*call.query, *_pairs(call.options.get("additional_query_parameters"))],
         headers={**call.headers, **dict(_pairs(call.options.get("additional_headers")))},
         files=_parts(call, watch),
-        timeout=_timeout(min(each_s, default=None), creates=creates),
+        timeout=timeout,
         extensions=extensions,
     )
     # What comes through a pipe, of no known length, is sent as it comes.

@@ -130,7 +130,7 @@ async def assemble(
         since=None if beginning is None else beginning.doubts(setting.clock()),
     )
     reconciler = Reconciler(
-        read=lambda: read_listing(client),
+        read=lambda: unless_stopped(setting.stop, read_listing(client)),
         book=book,
         dataset_id=setting.dataset.dataset_id,
         settle_s=manifest.settle_s,

@@ -17,6 +17,7 @@ import pytest
 import trustme
 
 from batchembed import AsyncTasksClient, TasksClient
+from batchembed.api import lanes
 from batchembed.errors import ApiTimeoutError, SubmissionUnknown
 
 CREATED = b'HTTP/1.1 200 OK\r\nContent-Length: 12\r\n\r\n{"_id":"t1"}'
@@ -312,3 +313,46 @@ def test_an_upload_that_nobody_reads_ends_when_it_is_cancelled() -> None:
         require_ended("batchembed")
         over.set()
         assert threading.active_count() <= before + 1
+
+
+def test_a_request_without_a_limit_of_its_own_ends_where_its_answer_drips(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lanes, "_SLOWEST_S", 0.3)
+
+    async def ask(base_url: str) -> None:
+        async with AsyncTasksClient(base_url=base_url, timeout=0.3) as client:
+            with pytest.raises(ApiTimeoutError):
+                await client.list(request_options={"max_retries": 0})
+            with pytest.raises(ApiTimeoutError):
+                await client.retrieve_body("t1", request_options={"max_retries": 0})
+            with pytest.raises(SubmissionUnknown):
+                await client.create(model_name="m", video_file=b"film")
+
+    for handle in (drip_head, drip_body, promise):
+        with serving(handle) as base_url:
+            began = time.monotonic()
+            asyncio.run(ask(base_url))
+            assert time.monotonic() - began < PATIENCE_S
+            require_ended("batchembed")
+
+
+def test_a_long_answer_over_a_slow_line_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes, "_SLOWEST_S", 0.3)
+    monkeypatch.setattr(lanes, "_SLOWEST_BYTES", 1_000)
+    body = b'{"_id":"t1"%s}' % (b" " * 5_000)
+
+    def answer_slowly(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+        pause = threading.Event()
+        for at in range(0, len(body), 500):
+            pause.wait(0.05)
+            connection.sendall(body[at : at + 500])
+
+    async def retrieve(base_url: str) -> bytearray:
+        async with AsyncTasksClient(base_url=base_url, timeout=5.0) as client:
+            return await client.retrieve_body("t1", request_options={"max_retries": 0})
+
+    with serving(answer_slowly) as base_url:
+        assert asyncio.run(retrieve(base_url)) == body

@@ -1,10 +1,11 @@
-"""Creates that are answered as no document says, though a task was made of them all the same.
+"""Creates that are answered as no document says, and what is asked of the service about them.
 
 The real loop, client and ledger against a service in memory; see `tests/stateful`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -137,3 +138,44 @@ def test_creates_that_all_come_too_early_stay_planned(tmp_path: Path) -> None:
     assert report is not None
     assert report.exit_code is ExitCode.UNAVAILABLE
     assert states(report) == [State.PLANNED]
+
+
+class Mute(ModelTransport):
+    """Loses the answer to a create, and does not answer who asks for a listing."""
+
+    def __init__(self, service: ModelService) -> None:
+        super().__init__(service)
+        self._world = service.world
+        self.is_asked = False
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            raise httpx.ReadError("gone")
+        self.is_asked = True
+        self._world.moment()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_drain_ends_the_wait_for_a_listing(tmp_path: Path) -> None:
+    mute: list[Mute] = []
+
+    @contextlib.asynccontextmanager
+    async def connected_to_a_mute(
+        service: ModelService, observer: Observer
+    ) -> AsyncIterator[AsyncTasksClient]:
+        mute.append(Mute(service))
+        async with AsyncTasksClient(
+            base_url="http://service.example/v1.3", transport=mute[0], observer=observer
+        ) as client:
+            yield client
+
+    bench = Bench(folder=tmp_path, connect=connected_to_a_mute)
+    bench.put(0, FileVideo(content=b"film"))
+
+    report = bench.run(once=(lambda: mute and mute[0].is_asked, "stop"))
+
+    assert report is not None
+    assert report.exit_code is ExitCode.AGAIN
+    assert states(report) == [State.UNKNOWN]
+    assert bench.world.passed_s < 1
