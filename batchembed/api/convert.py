@@ -43,6 +43,8 @@ _BY_STATUS: dict[int, type[ApiError]] = {
     429: RateLimitError,
 }
 
+#: As long counts whatever wait is longer: calendars end.
+_LONGEST_S = 1e9
 _LONGEST_LINE = 500
 _LONGEST_ID = 128
 #: Where an answer names its request, in the order in which they are looked at.
@@ -151,7 +153,7 @@ def head_of(
     """What an answer's head says; the key is nowhere in it."""
     named = next((headers[name] for name in _ID_HEADERS if headers.get(name)), None)
     secrets = () if api_key is None else (api_key.reveal(),)
-    date = _moment(headers.get("date"))
+    date = moment_of(headers.get("date"))
     return Answered(
         kind=kind,
         status_code=status_code,
@@ -192,13 +194,13 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     seconds = _number(value)
     if seconds is not None or value is None:
         return seconds
-    until, now = _moment(value), _moment(headers.get("date"))
+    until, now = moment_of(value), moment_of(headers.get("date"))
     if until is None or now is None:
         return None
-    return max(0.0, (until - now).total_seconds())
+    return min(max(0.0, (until - now).total_seconds()), _LONGEST_S)
 
 
-def _number(value: str | None, most: float = 1e9) -> float | None:
+def _number(value: str | None, most: float = _LONGEST_S) -> float | None:
     try:
         number = float(value) if value is not None else -1.0
     except ValueError:
@@ -206,7 +208,8 @@ def _number(value: str | None, most: float = 1e9) -> float | None:
     return min(number, most) if number >= 0 else None
 
 
-def _moment(value: str | None) -> datetime | None:
+def moment_of(value: str | None) -> datetime | None:
+    """The moment that a header names, such as Date; None where it names none."""
     try:
         moment = email.utils.parsedate_to_datetime(value) if value else None
     except (ValueError, OverflowError):

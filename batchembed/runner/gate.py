@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import email.utils
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -12,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import InitVar, dataclass
 from datetime import UTC, datetime
 
+from batchembed.api.convert import moment_of
 from batchembed.core.model import Budget, Quota
 from batchembed.core.problems import Reason
 from batchembed.core.quota import Charge, Charges, NeverFits, Wait
@@ -302,8 +302,5 @@ def _quota_too_small(never: NeverFits) -> Reason:
 
 def _server_date(error: ApiError) -> float | None:
     """The moment of an answer by the server's clock, in seconds since 1970."""
-    try:
-        moment = email.utils.parsedate_to_datetime(error.headers["date"])
-    except (KeyError, ValueError):
-        return None
-    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+    moment = moment_of(error.headers.get("date"))
+    return None if moment is None else moment.timestamp()

@@ -104,6 +104,13 @@ def test_a_refused_key_is_told_with_where_it_is_from_and_where_it_went(
             },
             30.0,
         ),
+        (
+            {
+                "retry-after": "Fri, 31 Dec 9999 23:59:59 -2359",
+                "date": "Mon, 02 Nov 2026 10:00:00 GMT",
+            },
+            1e9,
+        ),
         ({"retry-after": "Mon, 02 Nov 2026 10:00:30 GMT"}, None),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-1"}, None),

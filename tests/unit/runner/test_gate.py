@@ -229,6 +229,19 @@ def test_the_time_of_a_refusal_is_read_by_the_servers_clock() -> None:
     run(scene())
 
 
+@pytest.mark.parametrize(
+    "date", ["Mon, 01 Jan 2026 99999999999999999999:00:00 GMT", "Mon, 01 Jan", "", "now"]
+)
+def test_a_date_that_is_none_leaves_a_refusal_to_our_clock(date: str) -> None:
+    async def scene() -> None:
+        gate = World().gate()
+        limits = RateLimits(remaining=0, reset_at=NOW + 90)
+        await gate.refused(too_many(limits=limits, date=date))
+        assert (await admitted(gate)).at >= NOW + 90
+
+    run(scene())
+
+
 def test_what_remains_by_the_services_answers_is_not_exceeded_and_parks_durably() -> None:
     async def scene() -> None:
         world = World()
