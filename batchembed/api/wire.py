@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,6 +16,9 @@ from numpy.typing import NDArray
 from batchembed.errors import AnswerError, ArgumentError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
+
+#: Fields of answers that tell, or whose tasks tell, what went wrong.
+_TELLING = frozenset({"error", "data"})
 
 
 def task_path(task_id: str, tail: str = "") -> str:
@@ -64,10 +68,19 @@ def _rfc3339(moment: str | datetime | None) -> str | None:
 def read(body: bytes | bytearray, model: type[Model]) -> Model:
     """Decode an answer.
 
+    No document says of what type an error's code is: a number is read as text.
+
     Raises:
         AnswerError: it is not JSON, or not of the model's types.
     """
-    return _decode(body, msgspec.json.Decoder(model))
+    try:
+        return _decode(body, msgspec.json.Decoder(model))
+    except AnswerError:
+        if not _TELLING & set(model.__struct_fields__):
+            raise
+        with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+            return msgspec.convert(_telling_text(msgspec.json.decode(body)), model)
+        raise
 
 
 def _decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[Model]) -> Model:
@@ -75,6 +88,29 @@ def _decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[Model]) -> Mo
         return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise AnswerError(f"the answer can't be read: {error}") from error
+
+
+def _telling_text(document: object) -> object:
+    """An answer, or a task of a listing, with text for every scalar that tells what went wrong."""
+    if not isinstance(document, dict):
+        return document
+    told = {name: _text(document[name]) for name in ("error", "warnings") if name in document}
+    tasks = document.get("data")
+    if isinstance(tasks, list):
+        told["data"] = [_telling_text(task) for task in tasks]
+    return {**document, **told}
+
+
+def _text(told: object) -> object:
+    match told:
+        case dict():
+            return {name: _text(value) for name, value in told.items()}
+        case list():
+            return [_text(each) for each in told]
+        case int() | float():
+            return msgspec.json.encode(told).decode()
+        case _:
+            return told
 
 
 class PackedSegment(msgspec.Struct, frozen=True, kw_only=True):

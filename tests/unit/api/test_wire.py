@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batchembed.api import wire
-from batchembed.api.models import TasksStatusResponse
+from batchembed.api.models import TaskError, TasksListResponse, TasksStatusResponse
 from batchembed.errors import AnswerError
 
 
@@ -65,3 +65,32 @@ def test_times_of_a_listing_are_written_in_utc() -> None:
         ("page", "2"),
         ("page_limit", "50"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "read"),
+    [
+        (b'{"code": 500, "message": "internal"}', TaskError(code="500", message="internal")),
+        (b'{"code": null, "message": 1.5}', TaskError(message="1.5")),
+        (b'{"code": true, "at": [1]}', TaskError(code="true")),
+        (b"500", "500"),
+        (b'"torn"', "torn"),
+    ],
+)
+def test_a_reason_is_read_as_text_whatever_scalar_it_is(told: bytes, read: TaskError | str) -> None:
+    task = b'{"_id": "t1", "status": "failed", "error": %s, "warnings": [%s]}' % (told, told)
+
+    status = wire.read(task, TasksStatusResponse)
+    listing = wire.read(b'{"data": [%s], "page_info": {"page": 1}}' % task, TasksListResponse)
+
+    assert (status.id, status.error, status.warnings) == ("t1", read, [read])
+    assert listing.data is not None
+    assert listing.data[0].error == read
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"status": 1}', b'{"error": 5, "status": 1}', b'{"error": {"code": []}}', b"7", b"{"]
+)
+def test_what_is_no_answer_is_none_however_it_tells_an_error(body: bytes) -> None:
+    with pytest.raises(AnswerError, match="can't be read"):
+        wire.read(body, TasksStatusResponse)
