@@ -71,6 +71,12 @@ class Book:
         """Tasks that are some job's, or were."""
         return frozenset(self._claimed)
 
+    def claim(self, task_id: TaskId) -> bool:
+        """Take a task for a job, before that is written down; False where one has, or had, it."""
+        is_free = task_id not in self._claimed
+        self._claimed.add(task_id)
+        return is_free
+
     @property
     def in_doubt(self) -> tuple[Entry, ...]:
         """Those whose create may have left, and nobody knows what became of it."""

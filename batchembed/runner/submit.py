@@ -142,10 +142,11 @@ class Submitter:
             self._withdraw(charge)
             await self.book.ensure(job.job_key)
             return hindrance
+        before = self.book.get(job.job_key)
         entry = await self._intend(video_id, job, attempt, charge)
         self._own.add(job.job_key)
         try:
-            task_id = await self._create(job, identity, entry)
+            task_id = await self._create(job, identity, entry, before)
         except SubmissionUnknown as error:
             self.charges[job.job_key] = charge
             is_last = self.idempotent or _is_elsewhere(error.__cause__)
@@ -262,7 +263,9 @@ class Submitter:
             )
             await self.book.move(unknown, old=State.SUBMITTING)
 
-    async def _create(self, job: Job, identity: Identity | None, entry: Entry) -> TaskId:
+    async def _create(
+        self, job: Job, identity: Identity | None, entry: Entry, before: Entry | None
+    ) -> TaskId:
         asked = job.parameters
         with contextlib.ExitStack() as stack:
             upload: Upload | None = None
@@ -276,17 +279,33 @@ class Submitter:
                     upload = upload_of(
                         job, source, file, dataset_id=self.dataset_id, attempt=entry.attempt
                     )
-            answer = await self.client.create(
-                model_name=asked.model_name,
-                video_file=upload,
-                video_url=url,
-                video_start_offset_sec=asked.video_start_offset_sec,
-                video_end_offset_sec=asked.video_end_offset_sec,
-                video_clip_length=asked.video_clip_length,
-                video_embedding_scope=asked.video_embedding_scope,
-                idempotency_key=idempotency_key(self.dataset_id, job.job_key, entry.attempt),
-            )
-        return TaskId(answer.id or "")
+            try:
+                answer = await self.client.create(
+                    model_name=asked.model_name,
+                    video_file=upload,
+                    video_url=url,
+                    video_start_offset_sec=asked.video_start_offset_sec,
+                    video_end_offset_sec=asked.video_end_offset_sec,
+                    video_clip_length=asked.video_clip_length,
+                    video_embedding_scope=asked.video_embedding_scope,
+                    idempotency_key=idempotency_key(self.dataset_id, job.job_key, entry.attempt),
+                )
+            except VideoChangedError as error:
+                if error.task_id is not None:
+                    self._claim(TaskId(error.task_id), before)
+                raise
+        return self._claim(TaskId(answer.id or ""), before)
+
+    def _claim(self, task_id: TaskId, before: Entry | None) -> TaskId:
+        """The task that a create is said to have made, unless it is another job's.
+
+        Raises:
+            SubmissionUnknown: it is; a task of this create's own may have been made.
+        """
+        is_own = before is not None and before.task_id == task_id
+        if self.book.claim(task_id) or is_own or self.idempotent:
+            return task_id
+        raise SubmissionUnknown(f"the answer names task {task_id}, which is another video's")
 
     async def _changed(
         self, entry: Entry, charge: Charge, error: VideoChangedError

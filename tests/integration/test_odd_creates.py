@@ -179,3 +179,43 @@ def test_a_drain_ends_the_wait_for_a_listing(tmp_path: Path) -> None:
     assert report.exit_code is ExitCode.AGAIN
     assert states(report) == [State.UNKNOWN]
     assert bench.world.passed_s < 1
+
+
+class Mixing(ModelTransport):
+    """Answers every create with the task of the first one."""
+
+    def __init__(self, service: ModelService) -> None:
+        super().__init__(service)
+        self._service = service
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        answer = await super().handle_async_request(request)
+        if request.method != "POST":
+            return answer
+        return httpx.Response(200, json={"_id": self._service.tasks[0].task_id})
+
+
+@pytest.mark.parametrize("tasks", [1, 3], ids=["one by one", "at once"])
+def test_a_create_that_is_answered_with_anothers_task_is_looked_for(
+    tmp_path: Path, tasks: int
+) -> None:
+    @contextlib.asynccontextmanager
+    async def connected_to_a_mixer(
+        service: ModelService, observer: Observer
+    ) -> AsyncIterator[AsyncTasksClient]:
+        async with AsyncTasksClient(
+            base_url="http://service.example/v1.3", transport=Mixing(service), observer=observer
+        ) as client:
+            yield client
+
+    bench = Bench(folder=tmp_path, connect=connected_to_a_mixer, tasks=tasks)
+    for slot in range(3):
+        bench.put(slot, FileVideo(content=b"film %d" % slot))
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.OK
+    assert bench.service.creates == 3
+    found = {video.entry.task_id for video in report.videos if video.entry is not None}
+    assert found == {task.task_id for task in bench.service.tasks}
