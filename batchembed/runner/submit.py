@@ -14,6 +14,7 @@ from batchembed.api.models import Upload
 from batchembed.api.repeats import is_too_early
 from batchembed.core.keys import idempotency_key
 from batchembed.core.model import (
+    FileIdentity,
     Identity,
     Job,
     JobKey,
@@ -156,7 +157,7 @@ class Submitter:
             return None
         except VideoChangedError as error:
             if error.task_id is None or not await asyncio.to_thread(has_bytes, job):
-                return await self._changed(entry, charge, error)
+                return await self._changed(identity, entry, charge, error)
             task_id = TaskId(error.task_id)  # it has a new time, or another link: no new bytes
         except (UnreadableVideoError, StoreError, OSError) as error:
             return await self._unread(entry, charge, error)
@@ -308,9 +309,11 @@ class Submitter:
         raise SubmissionUnknown(f"the answer names task {task_id}, which is another video's")
 
     async def _changed(
-        self, entry: Entry, charge: Charge, error: VideoChangedError
+        self, identity: Identity | None, entry: Entry, charge: Charge, error: VideoChangedError
     ) -> Reason | None:
         """What was sent is no version of the file: a task of it, if there is one, is of no use."""
+        if isinstance(identity, FileIdentity):  # it was sent under a name that nobody knows
+            error = VideoChangedError(identity.path, error.task_id)
         reason = Reason(code=FILE_CHANGED, message=str(error), hint="run again once it is written")
         if error.task_id is None:
             await self._unsent(entry, charge)

@@ -225,6 +225,21 @@ def test_what_changes_while_it_is_sent_is_never_filed_under_its_sha256(
         assert (moment, misfiled(bench)) == (moment, [])
 
 
+@pytest.mark.parametrize(("change", "became"), [(rewrite, "task"), (shrink, "no task was made")])
+def test_what_changed_while_it_was_sent_is_named_as_it_is_called_here(
+    tmp_path: Path, film: bytes, change: Change, became: str
+) -> None:
+    began, _, _ = moments_of(tmp_path / "without", film)
+    bench = bench_of(tmp_path / "changed", film)
+
+    report = bench.run(events={began + 2: lambda: change(bench.path(0))})
+
+    assert report is not None
+    ((reason,),) = (video.reasons for video in report.videos)
+    told = f"{bench.path(0)} changed while it was uploaded: {became}"
+    assert reason.message.startswith(told)
+
+
 @pytest.mark.parametrize(
     "change",
     [
