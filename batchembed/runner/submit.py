@@ -30,9 +30,9 @@ from batchembed.errors import (
     ApiError,
     AuthenticationError,
     BatchembedError,
+    NotSentError,
     RateLimitError,
     ServiceError,
-    StorageError,
     StoreError,
     SubmissionUnknown,
     UsageLimitError,
@@ -43,7 +43,7 @@ from batchembed.media.sources import identify_source, open_source
 from batchembed.media.unreadable import DENIED, UnreadableVideoError
 from batchembed.runner.book import Book
 from batchembed.runner.gate import Gate
-from batchembed.runner.stopping import StoppedError
+from batchembed.runner.stopping import Stop, StoppedError, unless_stopped
 from batchembed.runner.upload import has_bytes, is_changed, upload_of
 from batchembed.store.ledger import Ledger
 
@@ -90,7 +90,7 @@ class Submitter:
     dataset_id: str
     clock: Callable[[], float]
     server_now: Callable[[], float | None]  #: the service's clock, once it has told
-    stop: asyncio.Event
+    stop: Stop
     confirm_held: Callable[[], None]  #: says who pays; raises where that is another run by now
     limit: int | None  #: creates in this run
     created: Callable[[Entry], None]  #: told of each task
@@ -98,6 +98,8 @@ class Submitter:
     submitted: int = 0
     submitted_sec: float = 0.0
     _begun: int = 0
+    _has_asked: bool = False  #: for the service's clock
+    _learning: asyncio.Lock = field(default_factory=asyncio.Lock)
     _own: set[JobKey] = field(default_factory=set)  #: jobs that this run meant to create
 
     async def submit(
@@ -132,11 +134,10 @@ class Submitter:
         attempt: int,
         charge: Charge,
     ) -> Reason | None:
-        if isinstance(job.source, UrlSource) and not self.idempotent:
-            await self._learn_the_time()
         try:
+            await self._learn_the_time()
             hindrance = await asyncio.to_thread(self._hindrance, job, identity)
-        except (StoreError, StorageError):
+        except (BatchembedError, StoppedError):
             self._withdraw(charge)
             raise
         if hindrance is not None:
@@ -201,10 +202,26 @@ class Submitter:
         return None
 
     async def _learn_the_time(self) -> None:
-        """A task of a URL is told from older ones by the service's clock alone."""
-        if self.server_now() is None:
-            with contextlib.suppress(ServiceError):  # then by ours
-                await self.client.list(page=1, page_limit=1)
+        """A task that does not say what it is of is told from older ones by the service's clock alone.
+
+        One request a run, if no answer has come before the first create.
+
+        Raises:
+            NotSentError: the service is away.
+            ApiError: it is somewhere else; a create would be in doubt.
+            StoppedError: the run drains.
+        """
+        async with self._learning:
+            if self.stop.is_set():  # what was asked meanwhile may have ended the run
+                raise StoppedError
+            if self._has_asked or self.idempotent or self.server_now() is not None:
+                return
+            self._has_asked = True
+            try:
+                await unless_stopped(self.stop, self.client.list(page=1, page_limit=1))
+            except ServiceError as error:
+                if isinstance(error, NotSentError) or _is_redirect(error):
+                    raise  # else it is told by our clock
 
     def learn(self, key: JobKey, video_sec: float) -> None:
         """Now it is known how long the video of a job is: that much is spent, and no more."""
@@ -376,11 +393,14 @@ def _withdrawal(entry: Entry) -> Callable[[Ledger], None]:
     return lambda ledger: ledger.withdraw(entry.job_key, entry.attempt)
 
 
+def _is_redirect(error: BaseException | None) -> bool:
+    return isinstance(error, ApiError) and 300 <= (error.status_code or 0) < 400
+
+
 def _is_elsewhere(error: BaseException | None) -> bool:
     """Whether the answer says that there is nothing to create at this address."""
-    if not isinstance(error, ApiError) or error.status_code is None:
-        return False
-    return 300 <= error.status_code < 400 or error.status_code in {404, 405}
+    nothing = isinstance(error, ApiError) and error.status_code in {404, 405}
+    return nothing or _is_redirect(error)
 
 
 def _ends_the_run(error: ApiError) -> bool:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import httpx
 import pytest
@@ -21,7 +23,7 @@ from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
 from batchembed.errors import ExitCode
 from tests.stateful.bench import Bench, FileVideo
-from tests.stateful.service import ModelService
+from tests.stateful.service import DAY_S, Fate, ModelService
 from tests.stateful.transport import ModelTransport
 
 #: What comes in place of the answer to the n-th create; None: nothing.
@@ -107,6 +109,31 @@ def test_an_address_that_is_not_the_apis_ends_the_run_before_every_video_is_sent
     assert dict(report.requests)["create"] <= bench.tasks
 
 
+def test_nothing_is_sent_to_a_site_that_is_somewhere_else(tmp_path: Path) -> None:
+    @contextlib.asynccontextmanager
+    async def connected_to_a_sign(
+        _service: ModelService, observer: Observer
+    ) -> AsyncIterator[AsyncTasksClient]:
+        sign = httpx.Response(301, headers={"location": "https://service.example/v1.3/embed"})
+        async with AsyncTasksClient(
+            base_url="http://service.example/v1.3",
+            transport=httpx.MockTransport(lambda _: sign),
+            observer=observer,
+        ) as client:
+            yield client
+
+    bench = Bench(folder=tmp_path, connect=connected_to_a_sign)
+    for slot in range(3):
+        bench.put(slot, FileVideo(content=b"film %d" % slot))
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.UNAVAILABLE
+    assert dict(report.requests) == {"list": 1}
+    assert "sends callers on to https://service.example/v1.3/embed" in str(report.halted)
+
+
 def test_a_create_for_which_nobody_pays_parks_the_run(tmp_path: Path) -> None:
     bench = bench_of(tmp_path, answering(402), videos=3, makes=False)
 
@@ -146,11 +173,15 @@ class Mute(ModelTransport):
     def __init__(self, service: ModelService) -> None:
         super().__init__(service)
         self._world = service.world
+        self._is_lost = False
         self.is_asked = False
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         if request.method == "POST":
+            self._is_lost = True
             raise httpx.ReadError("gone")
+        if not self._is_lost:
+            return await super().handle_async_request(request)
         self.is_asked = True
         self._world.moment()
         await asyncio.Event().wait()
@@ -219,3 +250,31 @@ def test_a_create_that_is_answered_with_anothers_task_is_looked_for(
     assert bench.service.creates == 3
     found = {video.entry.task_id for video in report.videos if video.entry is not None}
     assert found == {task.task_id for task in bench.service.tasks}
+
+
+@pytest.mark.parametrize("answer", ["lost before", "lost after"])
+def test_an_older_task_that_says_nothing_keeps_no_lost_upload_in_doubt(
+    tmp_path: Path, answer: Literal["lost before", "lost after"]
+) -> None:
+    bench = Bench(folder=tmp_path)
+    bench.put(0, FileVideo(content=b"film"))
+    nameless = Fate(hidden_s=math.inf)
+    bench.service.make(nameless, key="", content="", name=None, url=None, window=(None, None))
+    bench.world.passed_s += 2 * DAY_S
+    bench.service.fates.append(Fate(answer=answer))
+
+    report = bench.run()
+
+    assert report is not None
+    assert report.exit_code is ExitCode.OK
+
+
+def test_the_services_clock_is_asked_for_once_before_the_first_creates(tmp_path: Path) -> None:
+    bench = Bench(folder=tmp_path, tasks=3)
+    for slot in range(3):
+        bench.put(slot, FileVideo(content=b"film %d" % slot))
+
+    report = bench.run(once=(lambda: bench.service.creates == 3, "stop"))
+
+    assert report is not None
+    assert dict(report.requests) == {"create": 3, "list": 1}
