@@ -69,7 +69,8 @@ def test_videos_are_uploaded_and_their_segments_retrieved(
 def test_what_a_lost_state_had_spent_counts_for_plan_as_for_run(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spent = ("--set", "budget.per=dataset", "--set", "budget.video_minutes=0.35", "--format=json")
+    settings = ("budget.per=dataset", "budget.video_minutes=0.35", "reconcile.settle_s=0.1")
+    spent = (*(f"--set={each}" for each in settings), "--format=json")
     with served_from_a_thread(tmp_path_factory.mktemp("engine")) as base_url:
         write(folder, base_url)
         assert main(["run", "m.yaml", *spent], env={"KEY": KEY}) == 0
