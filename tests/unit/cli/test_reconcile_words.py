@@ -24,7 +24,7 @@ ENV = {"TWELVELABS_API_KEY": "tlk"}
 @pytest.fixture
 def emulator(tmp_path: Path) -> Iterator[Emulator]:
     """A service that has tasks, and no listing now."""
-    with emulated(tmp_path / "service", rules=[Refused(on=("list",), status=402)]) as made:
+    with emulated(tmp_path / "service", rules=[Refused(on=("list",), status=418)]) as made:
         yield made
 
 
@@ -122,7 +122,7 @@ def test_what_a_person_says_is_done_and_told_where_the_others_can_not_be_looked_
     assert "b: it can't be looked for now: " in told.out
     assert "reconcile: 2 creates were in doubt, 1 still are" in told.out
     assert "batchembed: " in told.err
-    assert "402" in told.err
+    assert "418" in told.err
     assert [entry(left, name).state for name in "ab"] == [State.PLANNED, State.UNKNOWN]
 
 
@@ -136,7 +136,7 @@ def test_in_json_the_error_stands_beside_what_was_done(
     told = json.loads(capsys.readouterr().out)
     assert [video["state"] for video in told["videos"]] == ["planned", "unknown"]
     assert told["error"]["exit_code"] == 69
-    assert "402" in told["error"]["message"]
+    assert "418" in told["error"]["message"]
 
 
 def test_without_a_dataset_nothing_is_in_doubt_and_nothing_to_be_said_of_it(
