@@ -15,6 +15,7 @@ BatchembedError                 exit 1
 │   ├── SubmissionUnknown                 a create may or may not have been accepted
 │   ├── AnswerError                       an answer that can't be read as the API's
 │   │   └── AnswerTooLargeError
+│   ├── NotReadyError                     a retrieve of a task whose segments are not there yet
 │   └── ApiError                          an answer with an error status
 │       ├── BadRequestError        400
 │       ├── AuthenticationError    401, 403              exit 77
@@ -280,6 +281,10 @@ class AnswerError(ServiceError):
 
 class AnswerTooLargeError(AnswerError):
     """An answer is larger than any that the API gives; it was not read to its end."""
+
+
+class NotReadyError(ServiceError):
+    """A retrieve was answered, and not with the segments of a task that is ready: ask again later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

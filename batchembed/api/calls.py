@@ -30,7 +30,6 @@ from batchembed.api.uploads import CallersError, Progress, Unchanged, size_bytes
 from batchembed.errors import AnswerError, ArgumentError, NotSentError, RateLimitError, Submitted
 
 T = TypeVar("T")
-About = TypeVar("About", TasksStatusResponse, TasksRetrieveResponse)
 
 _SMALL_ANSWER_BYTES = 16 << 20
 _LARGE_ANSWER_BYTES = 512 << 20
@@ -167,7 +166,8 @@ def status(task_id: str, options: RequestOptions | None) -> Call[TasksStatusResp
         answer = wire.read(body, TasksStatusResponse)
         if answer.status is None:
             raise AnswerError("the answer has no status")
-        return _of_task(task_id, answer)
+        wire.require_of(task_id, answer.id)
+        return answer
 
     return _get("status", wire.task_path(task_id, "/status"), options, read)
 
@@ -178,22 +178,17 @@ def retrieve(
     """A task's embeddings."""
 
     def read(body: bytearray) -> TasksRetrieveResponse:
-        return _of_task(task_id, wire.read(body, TasksRetrieveResponse))
+        answer = wire.read(body, TasksRetrieveResponse)
+        wire.require_of(task_id, answer.id)
+        return answer
 
     return _retrieve(task_id, embedding_option, options, read)
-
-
-def _of_task(task_id: str, answer: About) -> About:
-    """The answer, if it is about the task that was asked for: a mixed-up connection must not pass."""
-    if answer.id not in {None, task_id}:
-        raise AnswerError(f"the answer is about another task, {str(answer.id)[:40]}")
-    return answer
 
 
 def retrieve_body(
     task_id: str, embedding_option: str | Sequence[str] | None, options: RequestOptions | None
 ) -> Call[bytearray]:
-    """A task's embeddings, as they came."""
+    """A task's embeddings, as they came; `wire.segments` says whether they are that task's."""
     return _retrieve(task_id, embedding_option, options, _whole)
 
 

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batchembed.errors import AnswerError, ArgumentError
+from batchembed.errors import AnswerError, ArgumentError, NotReadyError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
 
@@ -128,21 +128,50 @@ class _PackedEmbedding(msgspec.Struct):
 
 
 class _PackedRetrieve(msgspec.Struct):
+    id: str | None = msgspec.field(default=None, name="_id")
+    status: str | None = None
     video_embedding: _PackedEmbedding | None = None
 
 
-def segments(body: bytes | bytearray) -> Iterator[PackedSegment]:
+def segments(body: bytes | bytearray, *, task_id: str | None = None) -> Iterator[PackedSegment]:
     """The segments of a retrieve's body, which is read in one pass at the first of them.
 
     Each vector is packed while the body is read, so that the numbers of one segment alone are ever
     Python's: the memory is that of the vectors as float32. A number that no float32 holds is
     infinite.
 
+    Args:
+        body: of the answer.
+        task_id: whose segments they must be, all of them; None asks neither.
+
     Raises:
-        AnswerError: while iterating, where the body can't be read.
+        AnswerError: while iterating, where the body can't be read, or is about another task.
+        NotReadyError: while iterating, where the task is not ready, as the body says or shows.
     """
     outer = _decode(body, _packed)
-    yield from (outer.video_embedding.segments if outer.video_embedding else None) or ()
+    found = (outer.video_embedding.segments if outer.video_embedding else None) or ()
+    if task_id is not None:
+        require_of(task_id, outer.id)
+        _require_ready(outer.status, has_segments=bool(found))
+    yield from found
+
+
+def require_of(task_id: str, told: str | None) -> None:
+    """Refuse an answer about another task: a mixed-up connection must not pass.
+
+    Raises:
+        AnswerError: it names another.
+    """
+    if told not in {None, task_id}:
+        raise AnswerError(f"the answer is about another task, {str(told)[:40]}")
+
+
+def _require_ready(status: str | None, *, has_segments: bool) -> None:
+    """Some services answer a retrieve before its time: with a status alone, or with what there is."""
+    if status is None and not has_segments:
+        raise NotReadyError("the answer has neither segments nor a status")
+    if status not in {None, "ready"}:
+        raise NotReadyError(f"the answer says that the task is {status[:40]!r}")
 
 
 def _pack(_kind: type, numbers: object) -> NDArray[np.float32]:

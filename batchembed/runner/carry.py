@@ -26,6 +26,7 @@ from batchembed.errors import (
     ApiTimeoutError,
     BadRequestError,
     NotFoundError,
+    NotReadyError,
     NotSentError,
     RateLimitError,
     ServerError,
@@ -41,7 +42,7 @@ from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds
 
 #: What a service says of a task that it does not have: the documents name no status for it.
 _DENIED = (NotFoundError, BadRequestError)
-#: How often a task must be said not to exist before it is lost.
+#: How often a task must be said not to exist before it is lost, or not to be ready after all.
 _SIGHTINGS = 3
 
 
@@ -275,9 +276,7 @@ class Carrier:
         if self.stop.is_set():
             raise StoppedError
         try:
-            seconds = await self.collector.collect(
-                entry.job_key, task_id, self._intent(entry, load)
-            )
+            seconds = await self._collected(entry, task_id, self._intent(entry, load))
             if seconds is not None:
                 self.submitter.learn(entry.job_key, seconds)
         except _DENIED as error:
@@ -291,9 +290,24 @@ class Carrier:
             await unless_stopped(self.stop, self.sleep(asked_s))
         except NotSentError:
             raise  # the service is away: for every job
-        except (AnswerError, ApiConnectionError, ApiTimeoutError, ServerError) as error:
+        except (
+            AnswerError,
+            ApiConnectionError,
+            ApiTimeoutError,
+            NotReadyError,
+            ServerError,
+        ) as error:
             return _not_collected(error)
         return None
+
+    async def _collected(self, entry: Entry, task_id: TaskId, intent: Intent) -> float | None:
+        """What collecting gives. Of a task that is ready, a retrieve may say for a while that it is not."""
+        for _ in range(_SIGHTINGS - 1):
+            try:
+                return await self.collector.collect(entry.job_key, task_id, intent)
+            except NotReadyError:
+                await unless_stopped(self.stop, self.sleep(self.polling.first_wait_s))
+        return await self.collector.collect(entry.job_key, task_id, intent)
 
     async def _is_there(self, task_id: TaskId) -> bool:
         """Whether the service, asked for its status, still knows a task."""

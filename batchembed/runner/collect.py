@@ -76,6 +76,7 @@ class Collector:
 
         Raises:
             NotFoundError: the service no longer has the task.
+            NotReadyError: it does not have the segments yet, although a status said so.
             BatchembedError: the answer can't be had, or not be written.
         """
         entry = self.book[key]
@@ -105,23 +106,25 @@ class Collector:
         for tries_left in reversed(range(_TRIES)):
             body = await self.client.retrieve_body(task_id)
             try:
-                return await self.write(functools.partial(self._stage, body, intent, entry))
+                return await self.write(
+                    functools.partial(self._stage, body, task_id, intent, entry)
+                )
             except BrokenAnswerError as error:
                 if tries_left == 0:
                     await self._fail(entry, error.reason, body)
         return None
 
-    def _stage(self, body: bytearray, intent: Intent, entry: Entry) -> _Stored:
-        checked = self._check(body, intent, entry)
+    def _stage(self, body: bytearray, task_id: TaskId, intent: Intent, entry: Entry) -> _Stored:
+        checked = self._check(body, task_id, intent, entry)
         body.clear()  # it may be large, and is not needed any more
         staged = write_staged(checked, self.staging, entry.job_key)
         with contextlib.suppress(OSError):  # of an earlier task; it harms nobody
             self._broken(entry).unlink()
         return _Stored(staged=staged, warnings=checked.warnings, end_sec=checked.end_sec)
 
-    def _check(self, body: bytearray, intent: Intent, entry: Entry) -> CheckedRows:
+    def _check(self, body: bytearray, task_id: TaskId, intent: Intent, entry: Entry) -> CheckedRows:
         checked = check_rows(
-            wire.segments(body),
+            wire.segments(body, task_id=task_id),
             profile=self.profile,
             dimension=self.profile.dimension,
             whole=whole_of(intent),

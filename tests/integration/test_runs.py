@@ -560,7 +560,10 @@ def test_an_answer_that_breaks_a_check_fails_its_video_and_is_kept(
 
 def test_a_kept_answer_is_cut_of_what_signs_a_url(bench: Bench) -> None:
     bench.write(entries("a"))
-    body = b'{"video_embedding": {"metadata": {"input_url": "https://e.com/a?X-Amz-Signature=S"}}}'
+    body = (
+        b'{"status": "ready", "video_embedding":'
+        b' {"metadata": {"input_url": "https://e.com/a?X-Amz-Signature=S"}}}'
+    )
     bench.wrap = lambda client: LosingClient(client, body=body)
     bench.run()
     (kept,) = bench.folder.glob(".batchembed/*/staging/*.answer.json")

@@ -109,6 +109,9 @@ class ModelService:
     #: What a status says of a task, when it is asked for the n-th time; None: the truth.
     says: Callable[[ModelTask, int], str | Exception | None] = lambda task, number: None
     looks: int = 0
+    #: What a retrieve gives of a task, when one is asked for the n-th time; None: its segments.
+    gives: Callable[[ModelTask, int], dict[str, Any] | Exception | None] = lambda task, number: None
+    fetches: int = 0
     received: list[tuple[int, int]] = field(default_factory=list)  #: moments of uploads
     faults: int = 0  #: so many requests are answered by 503
     _ids: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
@@ -236,6 +239,15 @@ class ModelClient(AsyncTasksClient):
     async def retrieve_body(self, task_id: str, **_: Any) -> bytearray:
         await self._asked("retrieve")
         task = self._service.find(task_id)
+        self._service.fetches += 1
+        given = self._service.gives(task, self._service.fetches)
+        if isinstance(given, Exception):
+            raise given
+        return bytearray(json.dumps(self.answer(task) if given is None else given).encode())
+
+    @staticmethod
+    def answer(task: ModelTask) -> dict[str, Any]:
+        """What a retrieve gives of a ready task."""
         whole_sec = URL_SEC if task.url else FILE_SEC
         start = 0.0 if task.start is None else task.start
         end = whole_sec if task.end is None else task.end
@@ -249,7 +261,7 @@ class ModelClient(AsyncTasksClient):
             }
             for span in cut(Span(round(start * 1000), round(end * 1000)), 6.0)
         ]
-        return bytearray(json.dumps({"video_embedding": {"segments": segments}}).encode())
+        return {"video_embedding": {"segments": segments}}
 
     async def list(
         self, *, page: int | None = None, page_limit: int | None = None, **_: Any

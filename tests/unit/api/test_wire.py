@@ -9,7 +9,7 @@ import pytest
 
 from batchembed.api import wire
 from batchembed.api.models import TaskError, TasksListResponse, TasksStatusResponse
-from batchembed.errors import AnswerError
+from batchembed.errors import AnswerError, NotReadyError
 
 
 def test_segments_come_with_their_vectors_packed() -> None:
@@ -40,6 +40,38 @@ def test_a_vector_that_is_none_is_an_error_of_ours(vector: str) -> None:
 @pytest.mark.parametrize("body", [b'{"status": "ready"}', b'{"video_embedding": {}}'])
 def test_an_answer_without_segments_has_none(body: bytes) -> None:
     assert list(wire.segments(body)) == []
+
+
+def test_an_answer_about_another_task_has_no_segments_for_this_one() -> None:
+    body = b'{"_id": "t2", "status": "ready", "video_embedding": {"segments": [{"float": [1]}]}}'
+
+    with pytest.raises(AnswerError, match="about another task, t2"):
+        list(wire.segments(body, task_id="t1"))
+    assert len(list(wire.segments(body, task_id="t2"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"_id": "t1", "status": "processing"}', "the task is 'processing'"),
+        (
+            b'{"status": "processing", "video_embedding": {"segments": [{"float": [1]}]}}',
+            "the task is 'processing'",
+        ),
+        (b'{"code": "accepted", "message": "wait"}', "neither segments nor a status"),
+        (b'{"video_embedding": {"segments": []}}', "neither segments nor a status"),
+    ],
+    ids=["no segments", "some of the segments", "words of another kind", "an empty list"],
+)
+def test_an_answer_before_its_time_is_told_from_a_broken_one(body: bytes, told: str) -> None:
+    with pytest.raises(NotReadyError, match=told):
+        list(wire.segments(body, task_id="t1"))
+
+
+def test_an_answer_that_says_neither_whose_nor_how_it_is_has_its_segments() -> None:
+    body = b'{"video_embedding": {"segments": [{"float": [1]}, {}]}}'
+
+    assert len(list(wire.segments(body, task_id="t1"))) == 2
 
 
 @pytest.mark.parametrize(

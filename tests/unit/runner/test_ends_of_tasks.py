@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
 from batchembed.errors import BadRequestError, ExitCode, NotFoundError
 from tests.stateful.bench import Bench, FileVideo
-from tests.stateful.service import DAY_S, Fate, ModelTask
+from tests.stateful.service import DAY_S, Fate, ModelClient, ModelTask
 
 Says = Callable[[ModelTask, int], str | Exception | None]
 
@@ -147,3 +148,75 @@ def test_a_status_that_nobody_knows_is_waited_for(bench: Bench) -> None:
 
     assert outcomes(report) == [Outcome.COMMITTED] * 2
     assert len(bench.service.tasks) == 2
+
+
+def before_its_time(task: ModelTask) -> dict[str, Any]:
+    """A status and no segments."""
+    return {"_id": task.task_id, "status": "processing"}
+
+
+def half(task: ModelTask) -> dict[str, Any]:
+    """A status and some of the segments."""
+    segments = ModelClient.answer(task)["video_embedding"]["segments"][:1]
+    return {"status": "processing", "video_embedding": {"segments": segments}}
+
+
+@pytest.mark.parametrize("early", [before_its_time, half])
+def test_a_retrieve_that_comes_before_the_segments_is_asked_again_in_the_same_run(
+    bench: Bench, early: Callable[[ModelTask], dict[str, Any]]
+) -> None:
+    bench.videos.pop(1)
+    bench.service.gives = lambda task, number: early(task) if number <= 2 else None
+
+    report = run(bench)
+
+    (video,) = report.videos
+    assert (video.outcome, video.rows, video.warnings) == (Outcome.COMMITTED, 2, ())
+    assert bench.service.fetches == 3
+
+
+@pytest.mark.parametrize(
+    "early",
+    [before_its_time, half, lambda _: {"code": "x", "message": "wait"}, lambda _: {}],
+    ids=["a status", "some segments", "other words", "nothing"],
+)
+def test_segments_that_are_not_there_yet_are_left_to_the_next_run(
+    bench: Bench, early: Callable[[ModelTask], dict[str, Any]]
+) -> None:
+    bench.videos.pop(1)
+    bench.service.gives = lambda task, _: early(task)
+    waiting = run(bench)
+    bench.service.gives = lambda _task, _number: None
+
+    (video,) = waiting.videos
+    assert (video.outcome, waiting.exit_code) == (Outcome.PENDING, ExitCode.AGAIN)
+    assert [reason.code for reason in video.reasons] == ["not_collected"]
+    assert outcomes(run(bench)) == [Outcome.COMMITTED]
+    assert len(bench.service.tasks) == 1
+
+
+def test_answers_of_two_tasks_that_are_swapped_are_never_staged(bench: Bench) -> None:
+    def swapped(task: ModelTask, _number: int) -> dict[str, Any] | None:
+        others = [each for each in bench.service.tasks if each is not task]
+        return {"_id": others[0].task_id, "status": "ready"} | ModelClient.answer(others[0])
+
+    bench.service.gives = swapped
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.FAILED] * 2
+    assert {reason.code for video in report.videos for reason in video.reasons} == {
+        "answer_unreadable"
+    }
+    assert bench.service.fetches == 6
+
+
+def test_an_answer_that_is_anothers_once_is_fetched_again(bench: Bench) -> None:
+    def swapped(task: ModelTask, number: int) -> dict[str, Any] | None:
+        return (
+            {"_id": "f" * 24, "status": "ready"} | ModelClient.answer(task) if number == 1 else None
+        )
+
+    bench.service.gives = swapped
+
+    assert outcomes(run(bench)) == [Outcome.COMMITTED] * 2
