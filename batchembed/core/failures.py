@@ -52,6 +52,9 @@ _PASSING = frozenset(
 _PASSING_STATUS = re.compile(r"http_(408|409|423|425|429|5\d\d)")
 _STATUS = re.compile(r"http_[1-5]\d\d")
 
+#: Failures of what lies between us and the service.
+_OF_NO_VIDEO = frozenset({FailureClass.ANSWER, FailureClass.LOST, FailureClass.UNKNOWN})
+
 #: The code of a job whose task the service no longer has.
 TASK_LOST = "task_lost"
 #: The checks of an answer name their failures so.
@@ -124,6 +127,13 @@ def failure_class(entry: Entry) -> FailureClass | None:
 def is_transient(code: str) -> bool:
     """Whether a failure of this code may pass by itself, the video being as it is."""
     return code in _PASSING or _PASSING_STATUS.fullmatch(code) is not None
+
+
+def is_of_no_video(entry: Entry) -> bool:
+    """Whether a job failed by something that says nothing of its video, as what may pass does."""
+    failure = failure_class(entry)
+    passes = entry.reason is not None and is_transient(entry.reason.code)
+    return failure is not None and (failure in _OF_NO_VIDEO or passes)
 
 
 def way_out(failure: FailureClass, reason: Reason | None) -> str:

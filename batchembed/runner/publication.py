@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from batchembed.core.failures import is_of_no_video
 from batchembed.core.groups import GroupCutter
 from batchembed.core.model import JobKey, Manifest, Video, VideoId
 from batchembed.core.outcome import Outcome, VideoOutcome
@@ -94,12 +95,12 @@ class Publication:
     def _left_of(self, video: Video, key: JobKey, entry: Entry | None) -> RowSpec | None:
         """The rows that the record has of a video whose own could not be had.
 
-        Those of another job go, unless the service has but forgotten this one: that says nothing
-        about the video. Where they are missing, no record is made that forgets them.
+        Those of another job go, unless this one failed by what says nothing about the video, such
+        as a broken answer. Where they are missing, no record is made that forgets them.
         """
         before = self._earlier(video)
-        is_lost = entry is not None and entry.state is State.LOST
-        return before if before is not None and (is_lost or before.job_key == key) else None
+        stay = entry is not None and is_of_no_video(entry)
+        return before if before is not None and (stay or before.job_key == key) else None
 
     def _earlier(self, video: Video) -> RowSpec | None:
         """The rows that the last record has of a video, under what the manifest says of it now."""

@@ -637,6 +637,31 @@ def test_a_run_stopped_in_an_edit_drops_no_committed_row(bench: Bench) -> None:
     assert bench.parts().keys().isdisjoint(before)
 
 
+def test_a_broken_answer_to_an_edit_drops_no_committed_row(bench: Bench) -> None:
+    bench.write(entries("a"))
+    bench.run()
+    before = bench.parts()
+
+    edit = ["defaults.video_clip_length=3"]
+    bench.wrap = lambda client: LosingClient(client, body=b'{"status": "ready"}')
+    broken = [bench.run(overrides=edit), bench.run(overrides=edit)]
+
+    assert [outcomes(report)["a"] for report in broken] == [Outcome.FAILED] * 2
+    assert bench.parts() == before
+    bench.wrap = lambda client: client
+    assert bench.run(overrides=edit, retry="failed").exit_code is ExitCode.OK
+    assert bench.parts().keys().isdisjoint(before)
+
+
+def test_a_task_that_fails_for_its_video_takes_the_rows_of_before_an_edit(bench: Bench) -> None:
+    bench.write(entries("a"))
+    bench.run()
+    bench.pool = InstantPool(fails=True)
+
+    assert outcomes(bench.run(overrides=["defaults.video_clip_length=3"])) == {"a": Outcome.FAILED}
+    assert bench.parts() == {}
+
+
 @pytest.mark.parametrize(("policy", "rows"), [("keep", 8), ("drop", 6)])
 def test_rows_of_a_video_that_is_skipped_now_are_kept_or_dropped_as_asked(
     bench: Bench, policy: str, rows: int

@@ -7,6 +7,7 @@ import pytest
 from batchembed.core.failures import (
     FailureClass,
     failure_class,
+    is_of_no_video,
     is_retried,
     is_transient,
     names_a_failure,
@@ -56,6 +57,24 @@ def test_a_failure_has_the_class_of_what_went_wrong(
 )
 def test_what_says_nothing_against_the_video_may_pass(code: str) -> None:
     assert is_transient(code)
+
+
+@pytest.mark.parametrize(
+    ("failed", "expected"),
+    [
+        (entry(State.LOST, "task_lost", task="t"), True),
+        (entry(State.FAILED, "answer_unreadable", task="t"), True),
+        (entry(State.FAILED, "submission_unknown"), True),
+        (entry(State.FAILED, "worker_crashed", task="t"), True),
+        (entry(State.FAILED, "video_file_changed"), True),
+        (entry(State.FAILED, "video_file_broken", task="t"), False),
+        (entry(State.FAILED, "parameter_invalid"), False),
+        (entry(State.FAILED), False),
+        (entry(State.PROCESSING, task="t"), False),
+    ],
+)
+def test_only_some_failures_say_something_of_the_video(failed: Entry, expected: bool) -> None:
+    assert is_of_no_video(failed) is expected
 
 
 @pytest.mark.parametrize(
