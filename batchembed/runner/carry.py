@@ -10,6 +10,7 @@ from typing import assert_never
 
 from batchembed.api.async_tasks_client import AsyncTasksClient
 from batchembed.api.models import TaskError, TasksStatusResponse
+from batchembed.api.repeats import is_transient
 from batchembed.api.retry import PollPolicy, Sleep
 from batchembed.core.expectation import Expectation
 from batchembed.core.failures import TASK_LOST, is_retried
@@ -24,8 +25,6 @@ from batchembed.errors import (
     ApiConnectionError,
     ApiError,
     ApiTimeoutError,
-    BadRequestError,
-    NotFoundError,
     NotReadyError,
     NotSentError,
     RateLimitError,
@@ -37,11 +36,10 @@ from batchembed.runner.collect import Collector
 from batchembed.runner.desk import Noticed, StatusDesk
 from batchembed.runner.presume import Presumer
 from batchembed.runner.reconcile import Reconciler
+from batchembed.runner.refusals import Refusals, denies
 from batchembed.runner.stopping import Stop, StoppedError, unless_stopped
 from batchembed.runner.submit import FILE_CHANGED, Submitter, intent_of, seconds_of
 
-#: What a service says of a task that it does not have: the documents name no status for it.
-_DENIED = (NotFoundError, BadRequestError)
 #: How often a task must be said not to exist before it is lost, or not to be ready after all.
 _SIGHTINGS = 3
 
@@ -91,6 +89,7 @@ class Carrier:
     retry: str | None  #: which failed jobs are tried again, as `--retry` says
     resubmit_lost: bool
     _twins: dict[str, asyncio.Lock] = field(default_factory=dict)
+    _refusals: Refusals = field(default_factory=Refusals)
 
     async def carry(self, key: JobKey, load: Load | None) -> Carried:
         """Do what is owed to a job.
@@ -142,14 +141,14 @@ class Carrier:
         moved = entry.reason is not None and entry.reason.code == FILE_CHANGED
         return is_retried(entry, self.retry) or (moved and self.service.idempotent)
 
-    async def _is_found(self, entry: Entry | None) -> bool:
+    async def _is_found(self, entry: Entry, task_id: TaskId) -> bool:
         """Whether a task that was called lost is there all the same: then it goes on."""
-        if entry is None or entry.state is not State.LOST or entry.task_id is None:
-            return False
         try:
-            await self.service.client.status(entry.task_id)
-        except _DENIED:
-            return False
+            await self.service.client.status(task_id)
+        except ApiError as error:
+            if denies(error):
+                return False
+            raise
         await self.book.move(
             replace(entry, state=State.PROCESSING, reason=None, warnings=()), old=State.LOST
         )
@@ -161,8 +160,12 @@ class Carrier:
         self, entry: Entry | None, load: Load, attempt: int
     ) -> tuple[bool, Reason | None]:
         """Find the job's task, or create it: whether it was created now, and why there is none."""
-        if await self._is_found(entry):
-            return False, None
+        if entry is not None and entry.state is State.LOST and entry.task_id is not None:
+            try:
+                if await self._is_found(entry, entry.task_id):
+                    return False, None
+            except ApiError as error:
+                return False, self._refusals.set_aside(entry.task_id, error)
         if not self.service.idempotent and self.presumer.is_owed(entry):
             return False, await self._presume(load, attempt)
         return True, await self._submit(load, attempt)
@@ -241,9 +244,12 @@ class Carrier:
                 message=str(error),
                 hint="the task is kept: the next run looks at it again",
             )
-        except _DENIED as error:
+        except ApiError as error:
+            if not denies(error):
+                return self._refusals.set_aside(task_id, error)
             await self._lose(entry, error)
             return None
+        self._refusals.answered()
         answer = noticed.answer
         if answer.status == "ready":
             # While nobody looked, it may have ended at any time, and a clock may have jumped.
@@ -256,8 +262,7 @@ class Carrier:
             ready = replace(entry, state=State.READY, warnings=(*entry.warnings, *warnings))
             await self.book.move(ready, old=State.PROCESSING)
         else:
-            failed = replace(entry, state=State.FAILED, reason=_task_failure(answer))
-            await self.book.move(failed, old=State.PROCESSING)
+            await self._fail(entry, answer)
         return None
 
     async def _answered(self, task_id: TaskId, policy: PollPolicy) -> Noticed:
@@ -266,7 +271,9 @@ class Carrier:
         for _ in range(sightings - 1):
             try:
                 return await self.desk.wait_for_done(task_id, policy=policy)
-            except _DENIED:
+            except ApiError as error:
+                if not denies(error):
+                    raise
                 await self.sleep(policy.longest_wait_s)
         return await self.desk.wait_for_done(task_id, policy=policy)
 
@@ -277,12 +284,9 @@ class Carrier:
             raise StoppedError
         try:
             seconds = await self._collected(entry, task_id, self._intent(entry, load))
+            self._refusals.answered()
             if seconds is not None:
                 self.submitter.learn(entry.job_key, seconds)
-        except _DENIED as error:
-            if await self._is_there(task_id):
-                return _not_collected(error)
-            await self._lose(entry, error)
         except RateLimitError as error:
             asked_s = error.retry_after_s or self.polling.longest_wait_s
             if asked_s > self.longest_wait_s:
@@ -290,14 +294,10 @@ class Carrier:
             await unless_stopped(self.stop, self.sleep(asked_s))
         except NotSentError:
             raise  # the service is away: for every job
-        except (
-            AnswerError,
-            ApiConnectionError,
-            ApiTimeoutError,
-            NotReadyError,
-            ServerError,
-        ) as error:
+        except (AnswerError, ApiConnectionError, ApiTimeoutError, ServerError) as error:
             return _not_collected(error)
+        except (ApiError, NotReadyError) as error:
+            return await self._refused(entry, task_id, error)
         return None
 
     async def _collected(self, entry: Entry, task_id: TaskId, intent: Intent) -> float | None:
@@ -309,20 +309,37 @@ class Carrier:
                 await unless_stopped(self.stop, self.sleep(self.polling.first_wait_s))
         return await self.collector.collect(entry.job_key, task_id, intent)
 
-    async def _is_there(self, task_id: TaskId) -> bool:
-        """Whether the service, asked for its status, still knows a task."""
+    async def _refused(
+        self, entry: Entry, task_id: TaskId, error: ApiError | NotReadyError
+    ) -> Reason | None:
+        """Leave a job whose segments are refused, unless its task's status says that it has none."""
+        if isinstance(error, NotReadyError) or denies(error) or is_transient(error):
+            pending = _not_collected(error)
+        else:
+            pending = self._refusals.set_aside(task_id, error)
+        now = await self._looked_at(task_id)
+        if now is None and isinstance(error, ApiError) and denies(error):
+            await self._lose(entry, error)
+            return None
+        if now is None or now.status in {None, "ready"}:
+            return pending
+        if now.status == "failed":
+            await self._fail(entry, now)
+            return None
+        return replace(pending, message=f"{pending.message}; its status is {now.status!r} now")
+
+    async def _looked_at(self, task_id: TaskId) -> TasksStatusResponse | None:
+        """The task's status, none where it can't be had; None: the service does not know the task."""
         sightings = 1 if self.service.idempotent else _SIGHTINGS
         for number in range(sightings):
             if number:
                 await unless_stopped(self.stop, self.sleep(self.polling.longest_wait_s))
             try:
-                await self.service.client.status(task_id)
-            except _DENIED:
-                continue
-            except ServiceError:
-                return True  # nothing is known, so nothing is written off
-            return True
-        return False
+                return await self.service.client.status(task_id)
+            except ServiceError as error:
+                if not denies(error):
+                    return TasksStatusResponse(id=task_id)  # so nothing is written off
+        return None
 
     def _intent(self, entry: Entry, load: Load | None) -> Intent:
         """What the task was asked, as it was written down; earlier ledgers did not."""
@@ -332,6 +349,10 @@ class Carrier:
             msg = f"job {entry.job_key} has no intent"
             raise ValueError(msg)
         return intent_of(load.job)
+
+    async def _fail(self, entry: Entry, answer: TasksStatusResponse) -> None:
+        failed = replace(entry, state=State.FAILED, reason=_task_failure(answer))
+        await self.book.move(failed, old=entry.state)
 
     async def _lose(self, entry: Entry, error: ApiError) -> None:
         reason = Reason(

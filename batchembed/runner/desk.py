@@ -21,6 +21,7 @@ from batchembed.errors import ApiTimeoutError, AuthenticationError, BatchembedEr
 from batchembed.runner.gathering import Gathering, Nothing, StatusClient
 from batchembed.runner.listen import Event, Warned
 from batchembed.runner.outage import Outages, Uniform, now_s
+from batchembed.runner.refusals import is_of_one_task
 
 #: What a page says of a task spares its next look, if that is due within so much of the wait for it.
 _SPARED = 0.25
@@ -111,7 +112,7 @@ class StatusDesk:
         once.
 
         Raises:
-            AuthenticationError: the key is refused.
+            AuthenticationError: the key is refused, and not one task alone.
         """
         asked = tuple(dict.fromkeys(task_ids))
         for task_id in asked:
@@ -120,7 +121,7 @@ class StatusDesk:
         answers = await asyncio.gather(*map(self._gathering.ask, asked))
         found: dict[TaskId, TasksStatusResponse] = {}
         for task_id, told in zip(asked, answers, strict=True):
-            if isinstance(told, AuthenticationError):
+            if isinstance(told, AuthenticationError) and not is_of_one_task(told):
                 raise told
             if isinstance(told, BatchembedError):
                 self._gathering.keep(task_id, told)

@@ -107,7 +107,9 @@ class ModelService:
     creates: int = 0
     doubled: list[str] = field(default_factory=list)  #: what was made although it was there
     #: What a status says of a task, when it is asked for the n-th time; None: the truth.
-    says: Callable[[ModelTask, int], str | Exception | None] = lambda task, number: None
+    says: Callable[[ModelTask, int], str | TasksStatusResponse | Exception | None] = (
+        lambda task, number: None
+    )
     looks: int = 0
     #: What a retrieve gives of a task, when one is asked for the n-th time; None: its segments.
     gives: Callable[[ModelTask, int], dict[str, Any] | Exception | None] = lambda task, number: None
@@ -234,6 +236,8 @@ class ModelClient(AsyncTasksClient):
         said = self._service.says(task, self._service.looks)
         if isinstance(said, Exception):
             raise said
+        if isinstance(said, TasksStatusResponse):
+            return said
         return TasksStatusResponse(id=task_id, status=said or task.status(self._world.monotonic()))
 
     async def retrieve_body(self, task_id: str, **_: Any) -> bytearray:

@@ -11,14 +11,23 @@ from typing import Any
 
 import pytest
 
+from batchembed.api.models import TaskError, TasksStatusResponse
+from batchembed.api.pager import AsyncPager
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
 from batchembed.core.states import State
-from batchembed.errors import BadRequestError, ExitCode, NotFoundError
+from batchembed.errors import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    ExitCode,
+    NotFoundError,
+)
 from tests.stateful.bench import Bench, FileVideo
 from tests.stateful.service import DAY_S, Fate, ModelClient, ModelTask
 
-Says = Callable[[ModelTask, int], str | Exception | None]
+Said = str | TasksStatusResponse | Exception | None
+Says = Callable[[ModelTask, int], Said]
 
 UNKNOWN_TASK = BadRequestError(status_code=400, code="parameter_invalid", message="no such task")
 GONE = NotFoundError(status_code=404, code="resource_not_exist", message="no such task")
@@ -43,11 +52,11 @@ def outcomes(report: RunReport) -> list[Outcome]:
     return sorted(video.outcome for video in report.videos)
 
 
-def of_the_first(answer: str | Exception, *, times: int = 10**9) -> Says:
+def of_the_first(answer: Said, *, times: int = 10**9) -> Says:
     """The first task's status is so, as often."""
     said: list[int] = []
 
-    def says(task: ModelTask, _number: int) -> str | Exception | None:
+    def says(task: ModelTask, _number: int) -> Said:
         if task.task_id != FIRST_TASK or len(said) >= times:
             return None
         said.append(1)
@@ -220,3 +229,127 @@ def test_an_answer_that_is_anothers_once_is_fetched_again(bench: Bench) -> None:
     bench.service.gives = swapped
 
     assert outcomes(run(bench)) == [Outcome.COMMITTED] * 2
+
+
+REFUSED = [
+    ApiError(status_code=302),
+    ApiError(status_code=405, message="not allowed"),
+    AuthenticationError(status_code=403, code="not_yours", message="another's"),
+]
+
+
+def refuses(number: int, error: Exception) -> Callable[[ModelTask, int], Exception | None]:
+    """A service that answers every GET of its first tasks so, up to this number."""
+    return lambda task, _: error if int(task.task_id, 16) <= number else None
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=["302", "405", "403"])
+@pytest.mark.parametrize("asked", ["status", "retrieve"])
+def test_one_task_that_is_refused_stops_no_other_video(
+    bench: Bench, asked: str, error: ApiError
+) -> None:
+    setattr(bench.service, "says" if asked == "status" else "gives", refuses(1, error))
+
+    reports = [run(bench)]
+    bench.put(2, FileVideo(content=b"three"))
+    reports.append(run(bench))
+
+    assert outcomes(reports[-1]) == [Outcome.COMMITTED] * 2 + [Outcome.PENDING]
+    assert [(report.halted, report.exit_code) for report in reports] == [(None, ExitCode.AGAIN)] * 2
+    reasons = [reason for video in reports[-1].videos for reason in video.reasons]
+    assert [reason.code for reason in reasons] == [error.code or f"http_{error.status_code}"]
+    assert FIRST_TASK in reasons[0].message
+    assert len(bench.service.tasks) == 3
+
+
+class UnlistedClient(ModelClient):
+    """A client of a service that lists no tasks: no page says of one what its status does not."""
+
+    async def list(self, **_: Any) -> AsyncPager:
+        raise ApiError(status_code=501)
+
+
+@pytest.mark.parametrize("error", REFUSED, ids=["302", "405", "403"])
+def test_where_every_task_is_refused_the_run_ends(bench: Bench, error: ApiError) -> None:
+    bench.tasks, bench.connect = 1, UnlistedClient
+    for slot in (2, 3):
+        bench.put(slot, FileVideo(content=b"%d" % slot))
+    bench.service.says = refuses(4, error)
+
+    report = run(bench)
+
+    assert (report.halted, report.exit_code) == (str(error), error.exit_code)
+    assert outcomes(report) == [Outcome.PENDING] * 4
+    assert len(bench.service.tasks) == 3
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError(status_code=401),
+        AuthenticationError(status_code=403, code="api_key_invalid"),
+        AuthenticationError(status_code=410, code="api_key_invalid"),
+    ],
+    ids=["401", "403", "410"],
+)
+def test_a_refused_key_ends_the_run_at_the_first_task(bench: Bench, error: ApiError) -> None:
+    bench.tasks = 1
+    bench.service.says = refuses(1, error)
+
+    reports = [run(bench), run(bench)]
+
+    assert [report.exit_code for report in reports] == [ExitCode.NO_PERMISSION] * 2
+    assert len(bench.service.tasks) == 1
+
+
+def test_a_task_that_is_gone_is_lost_and_stops_no_other_video(bench: Bench) -> None:
+    bench.service.says = of_the_first(ApiError(status_code=410, message="gone"))
+
+    report = run(bench)
+
+    assert outcomes(report) == [Outcome.COMMITTED, Outcome.FAILED]
+    assert {entry.state for entry in bench.entries().values()} == {State.COMMITTED, State.LOST}
+
+
+TORN = TasksStatusResponse(
+    status="failed", error=TaskError(code="video_file_broken", message="the film is torn")
+)
+NO_SEGMENTS = [
+    GONE,
+    UNKNOWN_TASK,
+    ApiError(status_code=409, message="it failed"),
+    {"status": "failed"},
+]
+
+
+@pytest.mark.parametrize("refusal", NO_SEGMENTS, ids=["404", "400", "409", "a status"])
+def test_a_task_that_was_ready_and_has_failed_fails_its_video(
+    bench: Bench, refusal: Exception | dict[str, Any]
+) -> None:
+    bench.videos.pop(1)
+    bench.service.gives = lambda _task, _number: refusal
+    bench.service.says = lambda _, number: None if number < 5 else TORN
+    seen = [run(bench).exit_code]
+    bench.service.says = lambda _task, _number: TORN
+
+    report = run(bench)
+
+    (video,) = report.videos
+    assert (seen, report.exit_code) == ([ExitCode.AGAIN], ExitCode.INCOMPLETE)
+    assert [(reason.code, reason.message) for reason in video.reasons] == [
+        ("video_file_broken", "the film is torn")
+    ]
+    assert {entry.state for entry in bench.entries().values()} == {State.FAILED}
+
+
+def test_a_task_that_was_ready_and_is_at_work_again_is_left_and_told(bench: Bench) -> None:
+    bench.videos.pop(1)
+    bench.service.gives = lambda _task, _number: UNKNOWN_TASK
+    run(bench)
+    bench.service.says = lambda _task, _number: "processing"
+
+    report = run(bench)
+
+    (reason,) = report.videos[0].reasons
+    assert (reason.code, report.exit_code) == ("not_collected", ExitCode.AGAIN)
+    assert reason.message.endswith("; its status is 'processing' now")
