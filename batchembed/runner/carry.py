@@ -17,7 +17,7 @@ from batchembed.core.failures import TASK_LOST, is_retried
 from batchembed.core.model import Identity, Job, JobKey, Polling, TaskId, VideoId
 from batchembed.core.plan import Collect, LookUp, Skip, Submit, Wait, decide
 from batchembed.core.problems import Reason
-from batchembed.core.reconcile import agree_in_listings
+from batchembed.core.reconcile import Found, agree_in_listings
 from batchembed.core.redact import redacted
 from batchembed.core.states import IN_DOUBT, Entry, Intent, State
 from batchembed.errors import (
@@ -34,6 +34,7 @@ from batchembed.errors import (
 from batchembed.runner.book import Book
 from batchembed.runner.collect import Collector
 from batchembed.runner.desk import Noticed, StatusDesk
+from batchembed.runner.missing import Search
 from batchembed.runner.presume import Presumer
 from batchembed.runner.reconcile import Reconciler
 from batchembed.runner.refusals import Refusals, denies
@@ -80,6 +81,7 @@ class Carrier:
     reconciler: Reconciler
     desk: StatusDesk
     collector: Collector
+    search: Search
     expectation: Expectation
     polling: Polling
     clock: Callable[[], float]
@@ -247,8 +249,7 @@ class Carrier:
         except ApiError as error:
             if not denies(error):
                 return self._refusals.set_aside(task_id, error)
-            await self._lose(entry, error)
-            return None
+            return await self._lose(entry, error)
         self._refusals.answered()
         answer = noticed.answer
         if answer.status == "ready":
@@ -319,8 +320,7 @@ class Carrier:
             pending = self._refusals.set_aside(task_id, error)
         now = await self._looked_at(task_id)
         if now is None and isinstance(error, ApiError) and denies(error):
-            await self._lose(entry, error)
-            return None
+            return await self._lose(entry, error)
         if now is None or now.status in {None, "ready"}:
             return pending
         if now.status == "failed":
@@ -354,16 +354,39 @@ class Carrier:
         failed = replace(entry, state=State.FAILED, reason=_task_failure(answer))
         await self.book.move(failed, old=entry.state)
 
-    async def _lose(self, entry: Entry, error: ApiError) -> None:
+    async def _lose(self, entry: Entry, error: ApiError) -> Reason | None:
+        """Call a job's task lost; not where the service lists it, which is told, or under another id."""
+        found = None
+        if not self.service.idempotent:
+            found = await unless_stopped(self.stop, self.search.find(entry))
+        if isinstance(found, Reason):
+            return found
         reason = Reason(
             code=TASK_LOST,
             message=f"the service no longer has task {entry.task_id}: {error.server_message or error}",
             hint="`run --retry failed:lost` submits the video again, and pays for it again",
         )
-        await self.book.move(
-            replace(entry, state=State.LOST, reason=reason, losses=entry.losses + 1),
-            old=entry.state,
+        lost = replace(entry, state=State.LOST, reason=reason, losses=entry.losses + 1)
+        if found is None:
+            await self.book.move(lost, old=entry.state)
+        else:
+            await self._adopt(lost, entry, found)
+        return None
+
+    async def _adopt(self, lost: Entry, entry: Entry, found: Found) -> None:
+        """Go on with the task that the create did make: its answer named another."""
+        task = found.task
+        adopted = replace(
+            entry,
+            state=State.PROCESSING,
+            attempt=found.attempt,
+            task_id=task.task_id,
+            submitted_at=entry.submitted_at if task.created_at is None else task.created_at,
+            adopted=True,
         )
+        moves = [(entry.state, lost), (State.LOST, adopted)]
+        self.reconciler.adopted += 1
+        self.reconciler.found((await self.book.move_all(moves))[-1])
 
 
 _STOPPED = Reason(

@@ -14,6 +14,7 @@ from batchembed.runner.carry import Carrier, Service
 from batchembed.runner.collect import Collector
 from batchembed.runner.desk import StatusDesk
 from batchembed.runner.gate import Gate
+from batchembed.runner.missing import Search
 from batchembed.runner.observe import Observer
 from batchembed.runner.presume import Presumer
 from batchembed.runner.reconcile import Reconciler
@@ -153,6 +154,12 @@ async def assemble(
         reconciler=reconciler,
         desk=desk,
         collector=collector,
+        search=Search(
+            read=lambda: read_listing(client),
+            book=book,
+            dataset_id=setting.dataset.dataset_id,
+            fresh_s=manifest.polling.longest_wait_s,
+        ),
         expectation=Expectation(),
         polling=manifest.polling,
         clock=setting.clock,

@@ -111,6 +111,7 @@ class ModelService:
         lambda task, number: None
     )
     looks: int = 0
+    hides: Callable[[ModelTask], bool] = lambda task: False  #: from its listing
     #: What a retrieve gives of a task, when one is asked for the n-th time; None: its segments.
     gives: Callable[[ModelTask, int], dict[str, Any] | Exception | None] = lambda task, number: None
     fetches: int = 0
@@ -163,7 +164,8 @@ class ModelService:
     def listed(self) -> list[ModelTask]:
         """Those that a listing shows, newest first."""
         now = self.world.monotonic()
-        shown = [task for task in self.tasks if task.has(now) and task.listed_s <= now]
+        made = (task for task in self.tasks if task.has(now) and task.listed_s <= now)
+        shown = [task for task in made if not self.hides(task)]
         return sorted(shown, key=lambda task: -task.made_s)
 
 

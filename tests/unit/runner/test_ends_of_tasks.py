@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from batchembed.api.models import TaskError, TasksStatusResponse
+from batchembed.api.models import TaskError, TasksCreateResponse, TasksStatusResponse
 from batchembed.api.pager import AsyncPager
 from batchembed.core.outcome import Outcome
 from batchembed.core.run_report import RunReport
@@ -52,12 +52,16 @@ def outcomes(report: RunReport) -> list[Outcome]:
     return sorted(video.outcome for video in report.videos)
 
 
+def is_the_first(task: ModelTask) -> bool:
+    return task.task_id == FIRST_TASK
+
+
 def of_the_first(answer: Said, *, times: int = 10**9) -> Says:
     """The first task's status is so, as often."""
     said: list[int] = []
 
     def says(task: ModelTask, _number: int) -> Said:
-        if task.task_id != FIRST_TASK or len(said) >= times:
+        if not is_the_first(task) or len(said) >= times:
             return None
         said.append(1)
         return answer
@@ -76,7 +80,7 @@ def test_a_task_that_is_denied_once_or_twice_is_not_lost(bench: Bench, times: in
 
 
 def test_a_task_that_is_denied_for_ever_is_lost_and_not_created_again(bench: Bench) -> None:
-    bench.service.says = of_the_first(GONE)
+    bench.service.says, bench.service.hides = of_the_first(GONE), is_the_first
 
     reports = [run(bench), run(bench), run(bench)]
 
@@ -89,6 +93,7 @@ def test_a_task_that_is_denied_for_ever_is_lost_and_not_created_again(bench: Ben
 def test_a_lost_task_is_created_again_once_where_the_manifest_says_so(bench: Bench) -> None:
     bench.on_lost = "resubmit"
     bench.service.says = lambda task, _: GONE if task.content == bench.content(0) else None
+    bench.service.hides = lambda task: task.content == bench.content(0)
 
     reports = [run(bench), run(bench), run(bench)]
 
@@ -304,6 +309,7 @@ def test_a_refused_key_ends_the_run_at_the_first_task(bench: Bench, error: ApiEr
 
 def test_a_task_that_is_gone_is_lost_and_stops_no_other_video(bench: Bench) -> None:
     bench.service.says = of_the_first(ApiError(status_code=410, message="gone"))
+    bench.service.hides = is_the_first
 
     report = run(bench)
 
@@ -353,3 +359,60 @@ def test_a_task_that_was_ready_and_is_at_work_again_is_left_and_told(bench: Benc
     (reason,) = report.videos[0].reasons
     assert (reason.code, report.exit_code) == ("not_collected", ExitCode.AGAIN)
     assert reason.message.endswith("; its status is 'processing' now")
+
+
+@pytest.mark.parametrize("on_lost", ["fail", "resubmit"])
+@pytest.mark.parametrize(
+    "denial", [GONE, UNKNOWN_TASK, ApiError(status_code=410)], ids=["404", "400", "410"]
+)
+def test_a_task_that_is_denied_and_listed_is_not_lost(
+    bench: Bench, denial: ApiError, on_lost: str
+) -> None:
+    bench.videos.pop(1)
+    bench.on_lost = on_lost
+    bench.service.says = of_the_first(denial)
+    denied = run(bench)
+    bench.service.says = lambda _task, _number: None
+
+    (reason,) = denied.videos[0].reasons
+    assert (reason.code, denied.exit_code) == ("task_denied", ExitCode.AGAIN)
+    assert outcomes(run(bench)) == [Outcome.COMMITTED]
+    assert len(bench.service.tasks) == 1
+
+
+def test_results_that_are_denied_of_a_listed_task_are_not_lost(bench: Bench) -> None:
+    bench.videos.pop(1)
+    bench.service.gives = lambda _task, _number: GONE
+    bench.service.says = lambda _, number: None if bench.service.fetches == 0 else GONE
+
+    report = run(bench)
+
+    assert [reason.code for reason in report.videos[0].reasons] == ["task_denied"]
+    assert {entry.state for entry in bench.entries().values()} == {State.READY}
+
+
+@pytest.mark.parametrize("on_lost", ["fail", "resubmit"])
+def test_a_create_that_was_answered_with_another_id_has_its_task_found(
+    bench: Bench, on_lost: str
+) -> None:
+    class MixedUpClient(ModelClient):
+        async def create(self, **form: Any) -> TasksCreateResponse:
+            await super().create(**form)
+            return TasksCreateResponse(id="f" * 24)
+
+    bench.videos.pop(1)
+    bench.on_lost, bench.connect = on_lost, MixedUpClient
+
+    report = run(bench)
+
+    assert (outcomes(report), report.adopted) == ([Outcome.COMMITTED], 1)
+    assert [entry.task_id for entry in bench.entries().values()] == [FIRST_TASK]
+    assert len(bench.service.tasks) == 1
+
+
+def test_a_denied_task_of_a_service_without_a_listing_is_lost(bench: Bench) -> None:
+    bench.videos.pop(1)
+    bench.connect = UnlistedClient
+    bench.service.says = of_the_first(GONE)
+
+    assert [reason.code for reason in run(bench).videos[0].reasons] == ["task_lost"]
