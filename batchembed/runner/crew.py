@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from batchembed.core.expectation import Expectation
 from batchembed.core.model import JobKey
 from batchembed.core.quota import Charge
+from batchembed.core.reconcile import Listing
 from batchembed.core.states import Entry
 from batchembed.dataset.payer import Payer
 from batchembed.runner.book import Book
@@ -130,8 +131,12 @@ async def assemble(
         videos=manifest.videos,
         since=None if beginning is None else beginning.doubts(setting.clock()),
     )
+
+    async def read() -> Listing:
+        return await unless_stopped(setting.stop, read_listing(client))
+
     reconciler = Reconciler(
-        read=lambda: unless_stopped(setting.stop, read_listing(client)),
+        read=read,
         book=book,
         dataset_id=setting.dataset.dataset_id,
         settle_s=manifest.settle_s,
@@ -155,7 +160,7 @@ async def assemble(
         desk=desk,
         collector=collector,
         search=Search(
-            read=lambda: read_listing(client),
+            read=read,
             book=book,
             dataset_id=setting.dataset.dataset_id,
             fresh_s=manifest.polling.longest_wait_s,

@@ -13,16 +13,14 @@ from batchembed.core.model import JobKey, TaskId, VideoId
 from batchembed.core.problems import Reason
 from batchembed.core.reconcile import Listing
 from batchembed.core.states import Entry, State
-from batchembed.errors import BadRequestError, BatchembedError, NotFoundError, UsageError
+from batchembed.errors import ApiError, BatchembedError, UsageError
 from batchembed.manifest.explain import closest
 from batchembed.runner.crew import Crew
 from batchembed.runner.opening import opened
+from batchembed.runner.refusals import denies
 from batchembed.runner.setting import Setting
 from batchembed.runner.tasks_listed import NoListingError
 from batchembed.store.ledger import Ledger
-
-#: What a service says of a task that it does not have: the documents name no status for it.
-_DENIED = (NotFoundError, BadRequestError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +180,9 @@ async def name_of(
     """
     try:
         answer = await client.status(task_id)
-    except _DENIED as error:
+    except ApiError as error:
+        if not denies(error):
+            raise
         raise UsageError(
             f"the service has no task {task_id} ({error}): nothing is done; look for the id in the "
             "service's own list of tasks"
