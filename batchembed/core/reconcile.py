@@ -47,7 +47,7 @@ class Listed:
     @property
     def named(self) -> bool:
         """Whether it says what it was made of."""
-        return self.input_filename is not None or self.url_digest is not None
+        return bool(self.input_filename) or self.url_digest is not None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ def listed(task: VideoEmbeddingTask) -> Listed:
         status=task.status,
         model_name=task.model_name,
         created_at=None if task.created_at is None else task.created_at.timestamp(),
-        input_filename=None if about is None else about.input_filename,
+        input_filename=None if about is None else about.input_filename or None,
         url_digest=_url_digest(url),
         video_clip_length=None if about is None else about.video_clip_length,
         video_embedding_scope=None if scope is None else tuple(scope),

@@ -131,6 +131,10 @@ def test_a_task_that_says_nothing_of_itself_may_be_it() -> None:
     assert verdict(task(1), task(2, model_name="an alias")) == Unseen(hidden=hidden)
 
 
+def test_an_empty_name_is_no_name() -> None:
+    assert verdict(task(1, input_filename="")) == Unseen(hidden=(TaskId("t1"),))
+
+
 def test_a_task_of_the_same_url_may_be_it_by_whatever_name_its_model_goes() -> None:
     found = verdict(a_url(model_name="an alias"), entry=in_doubt(OF_A_URL))
 
