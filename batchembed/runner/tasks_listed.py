@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Protocol
 
 from batchembed.api.models import VideoEmbeddingTask
@@ -15,6 +16,10 @@ from batchembed.errors import ApiError
 PAGE = 50
 #: Answers to a listing that say that there is none here.
 _NO_LISTING = frozenset({400, 404, 405, 501})
+#: No task is older: a date before this stands for one that is not known.
+_FIRST_YEAR = 2000
+#: No video is longer.
+_LONGEST_VIDEO_SEC = 1e6
 #: How often an incomplete listing is read anew before it is a failure.
 _READINGS = 5
 
@@ -60,21 +65,37 @@ async def read_listing(client: Lists) -> Listing:
 
 
 def listed(task: VideoEmbeddingTask) -> Listed:
-    """A task of a listing, in the core's words."""
+    """A task of a listing, in the core's words.
+
+    A service may write a zero value for what it does not know yet: that is not told.
+    """
     about = None if task.video_embedding is None else task.video_embedding.metadata
     url = None if about is None else about.input_url
     scope = None if about is None else about.video_embedding_scope
     return Listed(
         task_id=TaskId(task.id or ""),
         status=task.status,
-        model_name=task.model_name,
-        created_at=None if task.created_at is None else task.created_at.timestamp(),
+        model_name=task.model_name or None,
+        created_at=None if task.created_at is None else _seconds(task.created_at),
         input_filename=None if about is None else about.input_filename or None,
         url_digest=_url_digest(url),
-        video_clip_length=None if about is None else about.video_clip_length,
-        video_embedding_scope=None if scope is None else tuple(scope),
-        duration_sec=None if about is None else about.duration,
+        video_clip_length=None if about is None else about.video_clip_length or None,
+        video_embedding_scope=tuple(scope) if scope else None,
+        duration_sec=None
+        if about is None or task.status != "ready"
+        else _video_sec(about.duration),
     )
+
+
+def _seconds(moment: datetime) -> float | None:
+    """A date as seconds since 1970: in UTC, where it does not say in which zone."""
+    if moment.year < _FIRST_YEAR:
+        return None
+    return (moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _video_sec(told: float | None) -> float | None:
+    return told if told is not None and 0 < told <= _LONGEST_VIDEO_SEC else None
 
 
 def _url_digest(url: str | None) -> str | None:

@@ -1,0 +1,89 @@
+"""The listing of a service, read to its end, and what is made of each task in it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from batchembed.api.models import (
+    TasksStatusResponseVideoEmbedding,
+    VideoEmbeddingMetadata,
+    VideoEmbeddingTask,
+)
+from batchembed.core.reconcile import Listed
+from batchembed.runner.tasks_listed import listed
+
+NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
+
+
+def shown(
+    *, status: str = "ready", created_at: datetime | None = NOON, **about: object
+) -> VideoEmbeddingTask:
+    metadata = VideoEmbeddingMetadata(**about)  # type: ignore[arg-type]
+    return VideoEmbeddingTask(
+        id="t1",
+        status=status,
+        created_at=created_at,
+        video_embedding=TasksStatusResponseVideoEmbedding(metadata=metadata),
+    )
+
+
+def of(**parts: object) -> Listed:
+    return listed(shown(**parts))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Los_Angeles"])
+def test_a_time_without_a_zone_is_in_utc(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        naive = of(created_at=NOON.replace(tzinfo=None))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    assert naive.created_at == of().created_at == NOON.timestamp()
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1),  # noqa: DTZ001  what a service without zones writes
+        datetime(1, 1, 1, tzinfo=UTC),
+        datetime(1, 1, 1, tzinfo=timezone(timedelta(hours=23))),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        None,
+    ],
+)
+def test_a_time_that_no_task_can_have_is_not_told(moment: datetime | None) -> None:
+    assert of(created_at=moment).created_at is None
+
+
+@pytest.mark.parametrize(
+    "moment", [datetime.max, datetime.max.replace(tzinfo=timezone(-timedelta(hours=23)))]
+)
+def test_a_time_at_the_end_of_all_times_is_read(moment: datetime) -> None:
+    told = of(created_at=moment).created_at
+
+    assert told is not None
+    assert told > NOON.timestamp()
+
+
+def test_zero_values_are_what_is_not_told() -> None:
+    zero = of(input_filename="", input_url="", video_clip_length=0.0, video_embedding_scope=[])
+
+    assert zero.input_filename is zero.url_digest is None
+    assert zero.video_clip_length is zero.video_embedding_scope is None
+    assert not zero.named
+
+
+@pytest.mark.parametrize("duration", [0.0, -1.0, 1e308, None])
+def test_a_duration_that_no_video_has_is_not_told(duration: float | None) -> None:
+    assert of(duration=duration).duration_sec is None
+
+
+def test_the_duration_of_a_task_that_is_not_ready_is_not_known() -> None:
+    assert of(duration=12.5).duration_sec == 12.5
+    assert of(duration=12.5, status="processing").duration_sec is None
