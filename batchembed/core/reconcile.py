@@ -21,7 +21,8 @@ from batchembed.core.states import Entry, Intent
 
 #: How far apart the clocks of the service's own machines may be.
 _SLACK_S = 5.0
-#: How far apart its clock and ours, where it has not told the time.
+#: How far apart its clock and ours, where it has not told the time. A task that is older than a
+#: create by less may be of it: an answer's Date need not be of the clock that dates tasks.
 _SLACK_BETWEEN_S = 600.0
 #: After so many creates that made no task, a person is asked.
 MOST_ABSENCES = 5
@@ -99,7 +100,7 @@ class Ambiguous:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unseen:
-    """It is not there; `hidden` are tasks that do not say what they were made of, or by which model."""
+    """It is not there; `hidden` are tasks that may be it, by what is not told of them, or told badly."""
 
     hidden: tuple[TaskId, ...] = ()
 
@@ -125,7 +126,7 @@ def judge(
         # A clock of ours that was set on takes a task of now for an old one: it proves nothing.
         if since or (alike and intent.server_at is None):
             return Ambiguous(tasks=tuple(task.task_id for task in since or alike))
-        # Its model may have an alias.
+        # Its model may have an alias; or the clocks of the service are further apart.
         may_be += [task for task in of_url if _asks_the_same(task, intent)]
     return Unseen(
         hidden=tuple(
@@ -137,9 +138,10 @@ def judge(
 
 
 def _may_be_since(task: Listed, entry: Entry) -> bool:
-    """Whether nothing but a clock of ours, that may have been set on, makes the task an older one."""
-    unheard = entry.intent is None or entry.intent.server_at is None
-    return unheard or _is_since(task, entry)
+    """Whether nothing but a clock of ours, that may have been set on, makes the task clearly older."""
+    if task.created_at is None or entry.intent is None or entry.intent.server_at is None:
+        return True
+    return task.created_at >= entry.intent.server_at - _SLACK_BETWEEN_S
 
 
 def _marked(

@@ -136,8 +136,8 @@ class Reconciler:
         if age_s >= _PATIENCE * self.settle_s and hidden:
             return _unknown(
                 entry,
-                f"the service does not say what task {', '.join(hidden)} is, or names another "
-                "model; it may be this",
+                f"it may be task {', '.join(hidden)}: the service does not say what that is, names "
+                "another model, or dates it a little before",
                 hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
                 "--forget VIDEO",
             )

@@ -168,8 +168,14 @@ def test_where_only_our_clock_says_that_a_task_is_older_a_person_is_asked() -> N
     assert verdict(older, a_url(2), entry=entry) == Found(task=a_url(2), attempt=1)
 
 
-def test_a_task_from_a_minute_before_is_not_it_by_the_services_own_clock() -> None:
-    assert verdict(a_url(created_at=AT - 60), entry=in_doubt(OF_A_URL)) == Unseen()
+@pytest.mark.parametrize(("age_s", "hidden"), [(60, ("t1",)), (600, ("t1",)), (601, ())])
+def test_a_task_from_shortly_before_is_not_taken_and_proves_nothing(
+    age_s: int, hidden: tuple[str, ...]
+) -> None:
+    """A Date of the service need not be of the clock that dates its tasks."""
+    found = verdict(a_url(created_at=AT - age_s), entry=in_doubt(OF_A_URL))
+
+    assert found == Unseen(hidden=tuple(map(TaskId, hidden)))
 
 
 def a_url(number: int = 1, **parts: object) -> Listed:
