@@ -8,14 +8,16 @@ of two that do, nobody but a person can say.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeAlias
+from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
-from batchembed.core.keys import read_upload_name, upload_stem
+from batchembed.core.keys import read_upload_name, unsigned_url, upload_stem, url_content
 from batchembed.core.model import TaskId
 from batchembed.core.states import Entry, Intent
 
@@ -44,11 +46,71 @@ class Listed:
     video_clip_length: float | None
     video_embedding_scope: tuple[str, ...] | None
     duration_sec: float | None = None  #: of the video
+    like_digests: frozenset[str] = frozenset()  #: of other URLs that it may be of
 
     @property
     def named(self) -> bool:
         """Whether it says what it was made of."""
         return bool(self.input_filename) or self.url_digest is not None
+
+
+#: The port that a URL need not name.
+_PORTS = {"http": 80, "https": 443}
+
+
+def normal_url(url: str) -> str:
+    """The URL without user, fragment and signature, in the one form of all its spellings.
+
+    Raises:
+        ValueError: it is none.
+    """
+    parts = urlsplit(unsigned_url(url))
+    host = parts.hostname or ""
+    host = f"[{host}]" if ":" in host else host
+    if parts.port not in {None, _PORTS.get(parts.scheme)}:
+        host = f"{host}:{parts.port}"
+    path = "/".join(quote(unquote_to_bytes(name), safe="") for name in parts.path.split("/"))
+    return urlunsplit((parts.scheme, host, path or "/", parts.query, ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownUrls:
+    """The URLs that creates are made of, to be known again however a service writes them."""
+
+    urls: Iterable[str] = ()
+
+    def digests(self, shown: str) -> tuple[str, frozenset[str]]:
+        """The digest of a URL as a create names it, and those of others that it may stand for.
+
+        Raises:
+            ValueError: it is none.
+        """
+        own, form = url_content(shown).digest, normal_url(shown)
+        same = self._by_form.get(form, frozenset())
+        if len(same) == 1:
+            (own,) = same
+        return own, (same | self._by_form_without_query.get(form, frozenset())) - {own}
+
+    @cached_property
+    def _by_form(self) -> Mapping[str, frozenset[str]]:
+        return _grouped(self._forms())
+
+    @cached_property
+    def _by_form_without_query(self) -> Mapping[str, frozenset[str]]:
+        cut = ((form.partition("?"), digest) for form, digest in self._forms())
+        return _grouped((form, digest) for (form, mark, _), digest in cut if mark)
+
+    def _forms(self) -> Iterator[tuple[str, str]]:
+        for url in self.urls:
+            with contextlib.suppress(ValueError):
+                yield normal_url(url), url_content(url).digest
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> Mapping[str, frozenset[str]]:
+    found = defaultdict(set)
+    for form, digest in pairs:
+        found[form].add(digest)
+    return {form: frozenset(digests) for form, digests in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +136,15 @@ class Listing:
         found = defaultdict(list)
         for task in self.tasks:
             found[task.url_digest].append(task)
+        return found
+
+    @cached_property
+    def by_like(self) -> Mapping[str, Sequence[Listed]]:
+        """Every task by the digests of the other URLs that it may be of."""
+        found = defaultdict(list)
+        for task in self.tasks:
+            for digest in task.like_digests:
+                found[digest].append(task)
         return found
 
     @cached_property
@@ -121,13 +192,14 @@ def judge(
         of_url = listing.by_url.get(intent.url_digest, ())
         alike = [task for task in of_url if task.task_id not in claimed and _is_alike(task, intent)]
         since = [task for task in alike if _is_since(task, entry)]
-        if len(since) == 1:
+        if len(since) == 1 and not since[0].like_digests:
             return Found(task=since[0], attempt=entry.attempt)
         # A clock of ours that was set on takes a task of now for an old one: it proves nothing.
         if since or (alike and intent.server_at is None):
             return Ambiguous(tasks=tuple(task.task_id for task in since or alike))
         # Its model may have an alias; or the clocks of the service are further apart.
-        may_be += [task for task in of_url if _asks_the_same(task, intent)]
+        like = (*of_url, *listing.by_like.get(intent.url_digest, ()))
+        may_be += [task for task in like if _asks_the_same(task, intent)]
     return Unseen(
         hidden=tuple(
             task.task_id
@@ -173,12 +245,10 @@ def _is_alike(task: Listed, intent: Intent) -> bool:
 
 
 def _asks_the_same(task: Listed, intent: Intent) -> bool:
-    """Whether it is of the same URL, cut in the same way: by whatever name its model goes."""
+    """Whether it is cut in the same way, by whatever name its model goes."""
     scope = task.video_embedding_scope
-    return (
-        task.url_digest == intent.url_digest
-        and task.video_clip_length in {None, intent.video_clip_length}
-        and (scope is None or set(scope) == set(intent.video_embedding_scope))
+    return task.video_clip_length in {None, intent.video_clip_length} and (
+        scope is None or set(scope) == set(intent.video_embedding_scope)
     )
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchembed.core.expectation import Expectation
-from batchembed.core.model import JobKey
+from batchembed.core.model import JobKey, UrlSource
 from batchembed.core.quota import Charge
-from batchembed.core.reconcile import Listing
+from batchembed.core.reconcile import KnownUrls, Listing
 from batchembed.core.states import Entry
 from batchembed.dataset.payer import Payer
 from batchembed.runner.book import Book
@@ -131,9 +131,11 @@ async def assemble(
         videos=manifest.videos,
         since=None if beginning is None else beginning.doubts(setting.clock()),
     )
+    sources = [video.source for video in manifest.videos]
+    known = KnownUrls(urls=[each.url for each in sources if isinstance(each, UrlSource)])
 
     async def read() -> Listing:
-        return await unless_stopped(setting.stop, read_listing(client))
+        return await unless_stopped(setting.stop, read_listing(client, known))
 
     reconciler = Reconciler(
         read=read,

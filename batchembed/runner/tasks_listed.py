@@ -7,9 +7,8 @@ from typing import Protocol
 
 from batchembed.api.models import VideoEmbeddingTask
 from batchembed.api.pager import AsyncPager
-from batchembed.core.keys import url_content
 from batchembed.core.model import TaskId
-from batchembed.core.reconcile import Listed, Listing
+from batchembed.core.reconcile import KnownUrls, Listed, Listing
 from batchembed.errors import ApiError
 
 #: A listing's largest page.
@@ -20,6 +19,7 @@ _NO_LISTING = frozenset({400, 404, 405, 501})
 _FIRST_YEAR = 2000
 #: No video is longer.
 _LONGEST_VIDEO_SEC = 1e6
+_NONE_KNOWN = KnownUrls()
 #: How often an incomplete listing is read anew before it is a failure.
 _READINGS = 5
 
@@ -36,8 +36,8 @@ class NoListingError(Exception):
     """The service has no listing of its tasks."""
 
 
-async def read_listing(client: Lists) -> Listing:
-    """Every task of the service.
+async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing:
+    """Every task of the service; those of `known` URLs, however it writes them.
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
     meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
@@ -61,16 +61,16 @@ async def read_listing(client: Lists) -> Listing:
         complete = where is None or len(tasks) >= (where.total_results or 0)
         if complete:
             break
-    return Listing(tasks=tuple(map(listed, tasks.values())), complete=complete)
+    return Listing(tasks=tuple(listed(task, known) for task in tasks.values()), complete=complete)
 
 
-def listed(task: VideoEmbeddingTask) -> Listed:
+def listed(task: VideoEmbeddingTask, known: KnownUrls = _NONE_KNOWN) -> Listed:
     """A task of a listing, in the core's words.
 
     A service may write a zero value for what it does not know yet: that is not told.
     """
     about = None if task.video_embedding is None else task.video_embedding.metadata
-    url = None if about is None else about.input_url
+    url_digest, like_digests = _url_digests(None if about is None else about.input_url, known)
     scope = None if about is None else about.video_embedding_scope
     return Listed(
         task_id=TaskId(task.id or ""),
@@ -78,7 +78,8 @@ def listed(task: VideoEmbeddingTask) -> Listed:
         model_name=task.model_name or None,
         created_at=None if task.created_at is None else _seconds(task.created_at),
         input_filename=None if about is None else about.input_filename or None,
-        url_digest=_url_digest(url),
+        url_digest=url_digest,
+        like_digests=like_digests,
         video_clip_length=None if about is None else about.video_clip_length or None,
         video_embedding_scope=tuple(scope) if scope else None,
         duration_sec=None
@@ -98,10 +99,10 @@ def _video_sec(told: float | None) -> float | None:
     return told if told is not None and 0 < told <= _LONGEST_VIDEO_SEC else None
 
 
-def _url_digest(url: str | None) -> str | None:
+def _url_digests(url: str | None, known: KnownUrls) -> tuple[str | None, frozenset[str]]:
     if not url:
-        return None
+        return None, frozenset()
     try:
-        return url_content(url).digest
+        return known.digests(url)
     except ValueError:  # nothing that we would have sent
-        return None
+        return None, frozenset()

@@ -6,17 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from batchembed.core.keys import upload_name
+from batchembed.core.keys import upload_name, url_content
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.reconcile import (
     Ambiguous,
     Found,
+    KnownUrls,
     Listed,
     Listing,
     Unseen,
     agree_in_listings,
     gap_s,
     judge,
+    normal_url,
 )
 from batchembed.core.states import Entry, Intent, State
 
@@ -205,6 +207,69 @@ def test_between_two_tasks_of_a_url_nobody_can_say() -> None:
     found = verdict(a_url(1), a_url(2), entry=in_doubt(OF_A_URL))
 
     assert found == Ambiguous(tasks=(TaskId("t1"), TaskId("t2")))
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown"),
+    [
+        ("https://e.com/é (1).mp4", "https://e.com/%C3%A9%20%281%29.mp4"),
+        ("https://e.com/%c3%a9%28~.mp4", "https://e.com/%C3%A9(%7E.mp4"),
+        ("https://E.com:443/a.mp4", "https://e.com/a.mp4"),
+        ("HTTP://me:secret@e.com:80/a.mp4#t", "http://e.com/a.mp4"),
+        ("http://e.com:8080?n=1", "http://e.com:8080/?n=1"),
+        ("http://[::1]:80/a?X-Amz-Signature=1&n=a b", "http://[::1]/a?n=a%20b"),
+    ],
+)
+def test_a_url_is_known_in_any_spelling(asked: str, shown: str) -> None:
+    known = KnownUrls(urls=[asked, "https://e.com/b.mp4"])
+
+    assert normal_url(asked) == normal_url(shown)
+    assert known.digests(shown) == (url_content(asked).digest, frozenset())
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://e.com/a%2Fb.mp4", "https://e.com/a/b.mp4"),
+        ("https://e.com/A.mp4", "https://e.com/a.mp4"),
+        ("https://e.com/a.mp4", "http://e.com/a.mp4"),
+        ("https://e.com:444/a.mp4", "https://e.com/a.mp4"),
+        ("https://e.com/a.mp4?n=1", "https://e.com/a.mp4?n=2"),
+    ],
+)
+def test_urls_of_different_videos_are_not_taken_for_each_other(one: str, other: str) -> None:
+    assert KnownUrls(urls=[one]).digests(other) == (url_content(other).digest, frozenset())
+
+
+def test_a_url_without_its_query_may_be_any_that_has_one() -> None:
+    asked = ["https://e.com/v?n=1", "https://e.com/v?n=2", "https://e.com/w?n=3"]
+    shown = "https://e.com/v"
+    digest, like = KnownUrls(urls=asked).digests(shown)
+
+    assert (digest, like) == (
+        url_content(shown).digest,
+        frozenset(url_content(each).digest for each in asked[:2]),
+    )
+    entry = in_doubt(replace(OF_A_FILE, url_digest=url_content(asked[0]).digest))
+    found = task(url_digest=digest, like_digests=like)
+    assert verdict(found, entry=entry) == Unseen(hidden=(TaskId("t1"),))
+    assert verdict(replace(found, video_clip_length=5.0), entry=entry) == Unseen()
+
+
+def test_a_task_that_may_be_of_another_url_as_well_is_not_taken() -> None:
+    found = a_url(like_digests=frozenset({"v" * 64}))
+
+    assert verdict(found, entry=in_doubt(OF_A_URL)) == Ambiguous(tasks=(TaskId("t1"),))
+
+
+def test_of_two_spellings_that_are_both_asked_either_may_be_meant() -> None:
+    one, other = "https://e.com/a(1).mp4", "https://e.com/a%281%29.mp4"
+    known = KnownUrls(urls=[one, other])
+
+    assert known.digests(other) == (
+        url_content(other).digest,
+        frozenset({url_content(one).digest}),
+    )
 
 
 def test_jobs_of_one_url_that_differ_in_their_window_alone_agree_in_listings() -> None:

@@ -62,10 +62,10 @@ def test_a_time_that_no_task_can_have_is_not_told(moment: datetime | None) -> No
 
 
 @pytest.mark.parametrize(
-    "moment", [datetime.max, datetime.max.replace(tzinfo=timezone(-timedelta(hours=23)))]
+    "zone", [UTC, timezone(timedelta(hours=23)), timezone(-timedelta(hours=23))]
 )
-def test_a_time_at_the_end_of_all_times_is_read(moment: datetime) -> None:
-    told = of(created_at=moment).created_at
+def test_a_time_at_the_end_of_all_times_is_read(zone: timezone) -> None:
+    told = of(created_at=datetime.max.replace(tzinfo=zone)).created_at
 
     assert told is not None
     assert told > NOON.timestamp()
@@ -75,7 +75,8 @@ def test_zero_values_are_what_is_not_told() -> None:
     zero = of(input_filename="", input_url="", video_clip_length=0.0, video_embedding_scope=[])
 
     assert zero.input_filename is zero.url_digest is None
-    assert zero.video_clip_length is zero.video_embedding_scope is None
+    assert zero.video_clip_length is None
+    assert zero.video_embedding_scope is None
     assert not zero.named
 
 
