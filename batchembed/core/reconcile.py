@@ -119,6 +119,16 @@ class Listing:
 
     tasks: tuple[Listed, ...]
     complete: bool  #: they are as many as it says that it has
+    counted: bool = True  #: it says how many it has
+
+    @property
+    def flaw(self) -> str | None:
+        """Why nothing follows from what it does not show, if so."""
+        if not self.counted:
+            return "the listing does not say how many tasks there are"
+        if not self.complete:
+            return "the listing brings fewer tasks than it says that it has"
+        return None
 
     @cached_property
     def uploads(self) -> Mapping[str, Sequence[tuple[int, Listed]]]:

@@ -63,7 +63,9 @@ class Reconciler:
     _next: asyncio.Task[tuple[float, Listing]] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _quiet_until: float = float("-inf")
-    _kept: list[tuple[float, Listing]] = field(default_factory=list)  #: complete, by beginning
+    _kept: list[tuple[float, Listing]] = field(
+        default_factory=list
+    )  #: without a flaw, by beginning
 
     async def settle(self, entry: Entry) -> Reason | None:
         """Find out about an entry that is `submitting` or `unknown`.
@@ -111,7 +113,7 @@ class Reconciler:
                         "is none, --forget VIDEO",
                     )
                 case Unseen(hidden=hidden):
-                    proofs += listing.complete and not hidden and age_s >= self.settle_s
+                    proofs += listing.flaw is None and not hidden and age_s >= self.settle_s
             if proofs == _PROOFS:
                 return await self._absent(entry)
             if is_kept:
@@ -141,8 +143,8 @@ class Reconciler:
                 hint="if so, `batchembed reconcile MANIFEST --adopt VIDEO=TASK`; if not, "
                 "--forget VIDEO",
             )
-        if age_s >= _PATIENCE * self.settle_s and not listing.complete:
-            return _unknown(entry, "the listing brings fewer tasks than it says that it has")
+        if age_s >= _PATIENCE * self.settle_s and listing.flaw is not None:
+            return _unknown(entry, listing.flaw)
         if self.settle_s - age_s > self.longest_wait_s:
             return _unknown(
                 entry, f"it may still be listed in the next {self.settle_s - age_s:.0f} s"
@@ -176,7 +178,7 @@ class Reconciler:
             began = self.monotonic()
             listing = await self.read()
             self._quiet_until = self.monotonic() + gap_s(self.settle_s)
-            if listing.complete:
+            if listing.flaw is None:
                 self._kept = [*self._kept, (began, listing)][-_PROOFS:]
         return began, listing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Protocol
 
-from batchembed.api.models import VideoEmbeddingTask
+from batchembed.api.models import TasksListResponse, VideoEmbeddingTask
 from batchembed.api.pager import AsyncPager
 from batchembed.core.model import TaskId
 from batchembed.core.reconcile import KnownUrls, Listed, Listing
@@ -41,14 +41,15 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
     meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
-    says it has is read again, a few times.
+    says it has is read again, a few times. One that is no list, or does not say how many there are,
+    is never complete: it may be anybody's page.
 
     Raises:
         NoListingError: there is none.
         ServiceError: it can't be had now.
     """
     tasks: dict[str, VideoEmbeddingTask] = {}
-    complete = False
+    complete = counted = False
     for _ in range(_READINGS):
         try:
             first = await client.list(page=1, page_limit=PAGE)
@@ -57,11 +58,24 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
                 raise NoListingError(str(error)) from error
             raise
         tasks = {task.id: task async for task in first if task.id is not None}
-        where = first.response.page_info
-        complete = where is None or len(tasks) >= (where.total_results or 0)
-        if complete:
+        total = _total(first.response)
+        counted = total is not None
+        complete = total is not None and len(tasks) >= total
+        if complete or not counted:
             break
-    return Listing(tasks=tuple(listed(task, known) for task in tasks.values()), complete=complete)
+    return Listing(
+        tasks=tuple(listed(task, known) for task in tasks.values()),
+        complete=complete,
+        counted=counted,
+    )
+
+
+def _total(first: TasksListResponse) -> int | None:
+    """How many tasks a listing says that it has; None where it shows more, or none at all."""
+    total = None if first.page_info is None else first.page_info.total_results
+    if first.data is None or total is None or total < len(first.data):
+        return None
+    return total
 
 
 def listed(task: VideoEmbeddingTask, known: KnownUrls = _NONE_KNOWN) -> Listed:

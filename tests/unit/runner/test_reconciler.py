@@ -49,6 +49,7 @@ class Scene:
     settle_s: float = 10.0
     on_unknown: str = "wait"
     complete: bool = True
+    counted: bool = True
     error: Exception | None = None
     calls: MemoryCalls = field(default_factory=MemoryCalls)
     world: FakeClock = field(default_factory=FakeClock)
@@ -100,7 +101,7 @@ class Scene:
         if self.error is not None:
             raise self.error
         shown = self.shows(self.world.now - self.began)
-        return Listing(tasks=shown, complete=self.complete)
+        return Listing(tasks=shown, complete=self.complete, counted=self.counted)
 
     @contextlib.contextmanager
     def holding(self) -> Iterator[Callable[[], None]]:
@@ -234,6 +235,16 @@ def test_a_listing_that_stays_incomplete_is_not_waited_for_without_end() -> None
 
     assert unknown is not None
     assert "fewer tasks" in unknown.message
+    assert scene.state() is State.UNKNOWN
+
+
+def test_a_listing_that_does_not_say_how_many_there_are_proves_no_absence() -> None:
+    scene = Scene(complete=False, counted=False)
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert "does not say how many" in unknown.message
     assert scene.state() is State.UNKNOWN
 
 

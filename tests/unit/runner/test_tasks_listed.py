@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from batchembed.api.models import (
+    PageInfo,
+    TasksListResponse,
     TasksStatusResponseVideoEmbedding,
     VideoEmbeddingMetadata,
     VideoEmbeddingTask,
 )
-from batchembed.core.reconcile import Listed
-from batchembed.runner.tasks_listed import listed
+from batchembed.api.pager import AsyncPager
+from batchembed.core.reconcile import Listed, Listing
+from batchembed.runner.tasks_listed import listed, read_listing
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 
@@ -88,3 +93,66 @@ def test_a_duration_that_no_video_has_is_not_told(duration: float | None) -> Non
 def test_the_duration_of_a_task_that_is_not_ready_is_not_known() -> None:
     assert of(duration=12.5).duration_sec == 12.5
     assert of(duration=12.5, status="processing").duration_sec is None
+
+
+def a_page(*ids: str, pages: int | None = 1, total: int | None) -> TasksListResponse:
+    return TasksListResponse(
+        data=[VideoEmbeddingTask(id=each) for each in ids],
+        page_info=PageInfo(total_page=pages, total_results=total),
+    )
+
+
+@dataclass
+class Pages:
+    """A service that gives these answers to a listing's pages, one after the other."""
+
+    answers: list[TasksListResponse | Exception]
+    asked: list[int] = field(default_factory=list)
+
+    async def list(self, *, page: int | None = None, page_limit: int | None = None) -> AsyncPager:
+        number = page or 1
+        self.asked.append(number)
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return AsyncPager(answer, number, lambda: self.list(page=number + 1))
+
+
+def read(*answers: TasksListResponse | Exception) -> tuple[Listing, list[int]]:
+    service = Pages(list(answers))
+    return asyncio.run(read_listing(service)), service.asked
+
+
+def test_a_listing_is_complete_with_as_many_tasks_as_it_says_that_it_has() -> None:
+    whole, asked = read(a_page("t3", "t2", pages=2, total=3), a_page("t1", pages=2, total=3))
+
+    assert [task.task_id for task in whole.tasks] == ["t3", "t2", "t1"]
+    assert (whole.flaw, asked) == (None, [1, 2])
+    assert read(a_page(total=0))[0].flaw is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        TasksListResponse(),
+        TasksListResponse(page_info=PageInfo(total_results=0)),
+        TasksListResponse(data=[]),
+        TasksListResponse(data=[], page_info=PageInfo(page=1, total_page=0)),
+        a_page("t1", total=0),
+    ],
+)
+def test_what_is_no_listing_or_does_not_say_how_many_there_are_is_not_complete(
+    answer: TasksListResponse,
+) -> None:
+    found, _ = read(answer)
+
+    assert not found.complete
+    assert "does not say how many" in (found.flaw or "")
+
+
+def test_a_listing_with_fewer_tasks_than_it_says_is_read_again_a_few_times() -> None:
+    found, asked = read(a_page("t1", total=2))
+
+    assert "fewer tasks" in (found.flaw or "")
+    assert asked == [1] * 5
+    assert read(a_page("t1", total=2), a_page("t2", "t1", total=2))[0].flaw is None
