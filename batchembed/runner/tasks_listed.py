@@ -15,6 +15,8 @@ from batchembed.errors import ApiError
 PAGE = 50
 #: Answers to a listing that say that there is none here.
 _NO_LISTING = frozenset({400, 404, 405, 501})
+#: Answers to a later page that say that it is no more.
+_NO_PAGE = frozenset({400, 404, 410, 416, 422})
 #: No task is older: a date before this stands for one that is not known.
 _FIRST_YEAR = 2000
 #: No video is longer.
@@ -41,7 +43,8 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
     meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
-    says it has is read again, a few times. One that is no list, or does not say how many there are,
+    says it has is read again, a few times: so is one that moved, of which a page that it had told
+    of is refused. One that is no list, or does not say how many there are,
     is never complete: it may be anybody's page.
 
     Raises:
@@ -57,10 +60,18 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
             if error.status_code in _NO_LISTING:
                 raise NoListingError(str(error)) from error
             raise
-        tasks = {task.id: task async for task in first if task.id is not None}
+        tasks, moved = {}, False
+        try:
+            async for task in first:
+                if task.id is not None:
+                    tasks[task.id] = task
+        except ApiError as error:
+            if error.status_code not in _NO_PAGE:
+                raise
+            moved = True
         total = _total(first.response)
         counted = total is not None
-        complete = total is not None and len(tasks) >= total
+        complete = total is not None and len(tasks) >= total and not moved
         if complete or not counted:
             break
     return Listing(

@@ -18,6 +18,7 @@ from batchembed.api.models import (
 )
 from batchembed.api.pager import AsyncPager
 from batchembed.core.reconcile import Listed, Listing
+from batchembed.errors import ApiError, BadRequestError, NotFoundError, RateLimitError
 from batchembed.runner.tasks_listed import listed, read_listing
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
@@ -156,3 +157,31 @@ def test_a_listing_with_fewer_tasks_than_it_says_is_read_again_a_few_times() -> 
     assert "fewer tasks" in (found.flaw or "")
     assert asked == [1] * 5
     assert read(a_page("t1", total=2), a_page("t2", "t1", total=2))[0].flaw is None
+
+
+@pytest.mark.parametrize(
+    "error", [BadRequestError(status_code=400), NotFoundError(status_code=404)]
+)
+def test_a_listing_that_shrinks_while_it_is_read_is_read_again(error: ApiError) -> None:
+    found, asked = read(
+        a_page("t3", "t2", pages=2, total=3), error, a_page("t3", "t2", pages=1, total=2)
+    )
+
+    assert (found.flaw, len(found.tasks)) == (None, 2)
+    assert asked == [1, 2, 1]
+
+
+def test_a_listing_that_always_moves_is_not_complete() -> None:
+    first, no_page = a_page("t1", pages=2, total=1), BadRequestError(status_code=400)
+    answers: list[TasksListResponse | Exception] = [first, no_page]
+
+    found, asked = read(*answers * 5)
+
+    assert found.flaw is not None
+    assert [task.task_id for task in found.tasks] == ["t1"]
+    assert asked == [1, 2] * 5
+
+
+def test_a_limit_on_a_later_page_is_told() -> None:
+    with pytest.raises(RateLimitError):
+        read(a_page("t1", pages=2, total=2), RateLimitError(status_code=429))
