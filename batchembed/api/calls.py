@@ -223,9 +223,7 @@ def list_page(
     query = wire.list_query(
         started_at=started_at, ended_at=ended_at, status=status, page=page, page_limit=page_limit
     )
-    return _get(
-        "list", _TASKS, options, lambda body: wire.read(body, TasksListResponse), query=query
-    )
+    return _get("list", _TASKS, options, wire.read_listing, query=query)
 
 
 def _get(

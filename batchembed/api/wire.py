@@ -6,13 +6,14 @@ import contextlib
 import struct
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import quote
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from batchembed.api.models import PageInfo, TasksListResponse, VideoEmbeddingTask
 from batchembed.errors import AnswerError, ArgumentError, NotReadyError
 
 Model = TypeVar("Model", bound=msgspec.Struct)
@@ -81,6 +82,51 @@ def read(body: bytes | bytearray, model: type[Model]) -> Model:
         with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return msgspec.convert(_telling_text(msgspec.json.decode(body)), model)
         raise
+
+
+#: What a class of the models is.
+_STRUCT = type(msgspec.Struct)
+
+
+class _AnyListing(msgspec.Struct):
+    data: Any = None
+    page_info: Any = None
+
+
+def read_listing(body: bytes | bytearray) -> TasksListResponse:
+    """Decode a page of a listing. What can't be read of a task, or of where the page is, is None.
+
+    Others' tasks are listed, too: one that is odd must not hide the rest.
+
+    Raises:
+        AnswerError: it is not JSON, or no object.
+    """
+    try:
+        return read(body, TasksListResponse)
+    except AnswerError:
+        told = read(body, _AnyListing)
+    tasks, where = told.data, told.page_info
+    return TasksListResponse(
+        data=[_readable(each, VideoEmbeddingTask) for each in tasks if isinstance(each, dict)]
+        if isinstance(tasks, list)
+        else None,
+        page_info=_readable(where, PageInfo) if isinstance(where, dict) else None,
+    )
+
+
+def _readable(told: dict[str, Any], model: type[Model]) -> Model:
+    """What of an object is of the model's types; the rest is None."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(model):
+        value = told.get(field.encode_name)
+        try:
+            found[field.name] = msgspec.convert(value, field.type)
+        except msgspec.ValidationError:
+            inner = [each for each in get_args(field.type) if isinstance(each, _STRUCT)]
+            found[field.name] = (
+                _readable(value, inner[0]) if inner and isinstance(value, dict) else None
+            )
+    return model(**found)
 
 
 def _decode(body: bytes | bytearray, decoder: msgspec.json.Decoder[Model]) -> Model:

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from batchembed.api import wire
-from batchembed.api.models import TaskError, TasksListResponse, TasksStatusResponse
+from batchembed.api.models import (
+    PageInfo,
+    TaskError,
+    TasksListResponse,
+    TasksStatusResponse,
+    VideoEmbeddingMetadata,
+    VideoEmbeddingTask,
+)
 from batchembed.errors import AnswerError, NotReadyError
 
 
@@ -80,6 +87,59 @@ def test_an_answer_that_says_neither_whose_nor_how_it_is_has_its_segments() -> N
 def test_an_answer_that_cannot_be_read_is_an_error_of_ours(body: bytes) -> None:
     with pytest.raises(AnswerError):
         wire.read(body, TasksStatusResponse)
+
+
+@pytest.mark.parametrize(
+    ("name", "odd"),
+    [
+        ("created_at", '""'),
+        ("created_at", "1700000000"),
+        ("status", "3"),
+        ("model_name", "[]"),
+        ("video_embedding", '"none"'),
+        ("video_embedding", '{"metadata": 5}'),
+        ("error", "[1]"),
+        ("warnings", "[1, null]"),
+        ("_id", "7"),
+    ],
+)
+def test_what_cannot_be_read_of_a_listed_task_hides_no_other(name: str, odd: str) -> None:
+    other = '{"_id": "t2", "status": "ready", "created_at": "2026-01-02T03:04:05Z"}'
+    told = {"_id": '"t1"', "status": '"ready"', name: odd}
+    first = ", ".join(f'"{key}": {value}' for key, value in told.items())
+    body = (
+        f'{{"data": [{{{first}}}, {other}, 5], "page_info": {{"total_results": 3, "page": "1"}}}}'
+    )
+
+    page = wire.read_listing(body.encode())
+
+    assert page.data is not None
+    assert [task.id for task in page.data] == [None if name == "_id" else "t1", "t2"]
+    assert page.data[0].status == (None if name == "status" else "ready")
+    assert page.data[1] == wire.read(other.encode(), VideoEmbeddingTask)
+    assert page.page_info == PageInfo(total_results=3)
+
+
+def test_of_the_metadata_of_a_listed_task_is_read_what_can_be() -> None:
+    body = (
+        b'{"data": [{"_id": "t1", "video_embedding": {"metadata": {"input_filename": "a.mp4",'
+        b' "duration": "12", "video_embedding_scope": ["clip", 5]}}}]}'
+    )
+
+    (task,) = wire.read_listing(body).data or [VideoEmbeddingTask()]
+
+    assert task.video_embedding is not None
+    assert task.video_embedding.metadata == VideoEmbeddingMetadata(input_filename="a.mp4")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b'"no"', b'{"data": [}'])
+def test_what_is_no_page_of_a_listing_is_an_error_of_ours(body: bytes) -> None:
+    with pytest.raises(AnswerError):
+        wire.read_listing(body)
+
+
+def test_a_listing_whose_tasks_are_no_list_has_none() -> None:
+    assert wire.read_listing(b'{"data": {"a": 1}, "page_info": 4}') == TasksListResponse()
 
 
 def test_times_of_a_listing_are_written_in_utc() -> None:
