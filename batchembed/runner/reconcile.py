@@ -36,6 +36,8 @@ from batchembed.store.ledger import Ledger
 
 #: Complete listings, begun after the settle time, that must not show a task.
 _PROOFS = 2
+#: How often in a row a service must say that it has no listing: one in trouble may say it, too.
+_SIGHTINGS = 3
 #: How many settle times a run waits for tasks that do not say yet what they are.
 _PATIENCE = 3
 
@@ -63,6 +65,8 @@ class Reconciler:
     _next: asyncio.Task[tuple[float, Listing]] | None = None
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _quiet_until: float = float("-inf")
+    _has_listed: bool = False  #: in this run
+    _denials: int = 0  #: in a row: that there is no listing
     _kept: list[tuple[float, Listing]] = field(
         default_factory=list
     )  #: without a flaw, by beginning
@@ -97,9 +101,9 @@ class Reconciler:
                     has_listed()
             except NoListingError as error:
                 has_listed()
-                return await self._unlisted(entry, lasted_s, str(error))
+                return await self._unlisted(entry, lasted_s, error)
             except RateLimitError as error:
-                return _unknown(entry, f"the service's tasks can't be listed now: {error}")
+                return _unlistable(entry, error)
             age_s = lasted_s + at - began
             match self._judge(entry, listing):
                 case Found() as found:
@@ -162,10 +166,15 @@ class Reconciler:
 
     async def _listing(self) -> tuple[float, Listing]:
         """A listing that begins from now on, and when it began; whoever asks meanwhile shares it."""
-        if self._next is None:
-            self._next = asyncio.create_task(self._read())
-            self._next.add_done_callback(_heard)
-        return await asyncio.shield(self._next)
+        while True:
+            if self._next is None:
+                self._next = asyncio.create_task(self._read())
+                self._next.add_done_callback(_heard)
+            try:
+                return await asyncio.shield(self._next)
+            except NoListingError:
+                if self._denials >= _SIGHTINGS:
+                    raise
 
     async def _read(self) -> tuple[float, Listing]:
         async with self._turn:
@@ -176,7 +185,14 @@ class Reconciler:
             finally:
                 self._next = None  # who asks from here on needs one that begins later
             began = self.monotonic()
-            listing = await self.read()
+            try:
+                listing = await self.read()
+            except NoListingError:
+                self._denials += 1
+                rest_s = min(gap_s(self.settle_s), self.longest_wait_s)
+                self._quiet_until = self.monotonic() + rest_s
+                raise
+            self._has_listed, self._denials = True, 0
             self._quiet_until = self.monotonic() + gap_s(self.settle_s)
             if listing.flaw is None:
                 self._kept = [*self._kept, (began, listing)][-_PROOFS:]
@@ -264,8 +280,10 @@ class Reconciler:
         self.absent(entry.job_key)
         return None
 
-    async def _unlisted(self, entry: Entry, lasted_s: float, said: str) -> Reason | None:
+    async def _unlisted(self, entry: Entry, lasted_s: float, said: NoListingError) -> Reason | None:
         """Where there is nothing to look into, the manifest says what to do."""
+        if self._has_listed:
+            return _unlistable(entry, said)
         match self.on_unknown:
             case "resubmit":
                 if self.settle_s > lasted_s:
@@ -304,6 +322,10 @@ def _unknown(entry: Entry, why: str, hint: str | None = None) -> Reason:
         message=f"{_doubt_of(entry)}: {why}",
         hint=hint or "run again: it is looked for until it is found, or certainly not there",
     )
+
+
+def _unlistable(entry: Entry, error: Exception) -> Reason:
+    return _unknown(entry, f"the service's tasks can't be listed now: {error}")
 
 
 def _heard(task: asyncio.Task[tuple[float, Listing]]) -> None:

@@ -51,6 +51,7 @@ class Scene:
     complete: bool = True
     counted: bool = True
     error: Exception | None = None
+    fails: Callable[[int], bool] = lambda _: True  #: with the error; by the number of the listing
     calls: MemoryCalls = field(default_factory=MemoryCalls)
     world: FakeClock = field(default_factory=FakeClock)
     listings: list[float] = field(default_factory=list)
@@ -98,7 +99,7 @@ class Scene:
     async def read(self) -> Listing:
         self.listings.append(self.world.now - self.began)
         await asyncio.sleep(0)
-        if self.error is not None:
+        if self.error is not None and self.fails(len(self.listings)):
             raise self.error
         shown = self.shows(self.world.now - self.began)
         return Listing(tasks=shown, complete=self.complete, counted=self.counted)
@@ -339,6 +340,44 @@ def test_without_a_listing_the_manifest_decides(on_unknown: str, state: State) -
     assert scene.state() is state
     assert (unknown is None) == (on_unknown != "wait")
     assert on_unknown != "resubmit" or scene.world.elapsed >= 10.0
+
+
+@pytest.mark.parametrize("on_unknown", ["resubmit", "fail"])
+def test_a_service_that_once_says_that_it_has_no_listing_is_asked_again(on_unknown: str) -> None:
+    scene = Scene(
+        error=NoListingError("404"),
+        fails=lambda number: number <= 2,
+        on_unknown=on_unknown,
+        shows=lambda _: (listed(),),
+    )
+
+    assert scene.settle(scene.doubt()) == [None]
+
+    assert scene.state() is State.PROCESSING
+    assert scene.listings == [0.0, 2.0, 4.0]
+
+
+def test_many_doubts_share_what_a_service_says_of_its_listing() -> None:
+    scene = Scene(error=NoListingError("404"), on_unknown="fail")
+
+    scene.settle(scene.doubt(), scene.doubt(OTHER))
+
+    assert {scene.state(), scene.state(OTHER)} == {State.FAILED}
+    assert scene.listings == [0.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("on_unknown", ["resubmit", "fail"])
+def test_a_service_that_has_listed_in_this_run_has_a_listing(on_unknown: str) -> None:
+    scene = Scene(
+        error=NoListingError("404"), fails=lambda number: number > 1, on_unknown=on_unknown
+    )
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert "can't be listed now" in unknown.message
+    assert scene.state() is State.UNKNOWN
+    assert len(scene.listings) == 4
 
 
 def test_a_wait_beyond_the_longest_is_left_to_another_run() -> None:
