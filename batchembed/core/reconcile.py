@@ -190,9 +190,23 @@ Verdict: TypeAlias = Found | Ambiguous | Unseen
 
 
 def judge(
-    entry: Entry, listing: Listing, *, dataset_id: str, claimed: AbstractSet[TaskId]
+    entry: Entry,
+    listing: Listing,
+    *,
+    dataset_id: str,
+    claimed: AbstractSet[TaskId],
+    earliest: float | None = None,
 ) -> Verdict:
-    """Look for the task of an entry that is in doubt among those that no entry has."""
+    """Look for the task of an entry that is in doubt among those that no entry has.
+
+    Args:
+        entry: it.
+        listing: the tasks.
+        dataset_id: is in the names of its uploads.
+        claimed: tasks that entries have.
+        earliest: the create can't have left before, by the service's clock, which had not told the
+            time then; None where nothing says so.
+    """
     intent, may_be = entry.intent, list(listing.nameless)
     if intent is None or intent.url_digest is None:
         found = _marked(entry, listing, dataset_id, claimed)
@@ -214,16 +228,20 @@ def judge(
         hidden=tuple(
             task.task_id
             for task in may_be
-            if task.task_id not in claimed and _may_be_since(task, entry)
+            if task.task_id not in claimed and _may_be_since(task, entry, earliest)
         )
     )
 
 
-def _may_be_since(task: Listed, entry: Entry) -> bool:
-    """Whether nothing but a clock of ours, that may have been set on, makes the task clearly older."""
-    if task.created_at is None or entry.intent is None or entry.intent.server_at is None:
-        return True
-    return task.created_at >= entry.intent.server_at - _SLACK_BETWEEN_S
+def _may_be_since(task: Listed, entry: Entry, earliest: float | None) -> bool:
+    """Whether the task is not clearly older than the create."""
+    if entry.intent is not None and entry.intent.server_at is not None:
+        earliest = entry.intent.server_at
+    return (
+        task.created_at is None
+        or earliest is None
+        or task.created_at >= earliest - _SLACK_BETWEEN_S
+    )
 
 
 def _marked(

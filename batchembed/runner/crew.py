@@ -145,6 +145,7 @@ async def assemble(
         on_unknown=manifest.on_unknown_submission,
         longest_wait_s=manifest.quota.max_inline_wait_s,
         clock=setting.clock,
+        server_now=observer.server_now,
         monotonic=setting.monotonic,
         wait=wait,
         holding=gate.holding,

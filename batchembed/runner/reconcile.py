@@ -53,6 +53,7 @@ class Reconciler:
     on_unknown: str  #: `wait`, `resubmit` or `fail`, where there is no listing
     longest_wait_s: float
     clock: Callable[[], float]
+    server_now: Callable[[], float | None]  #: the service's clock, once it has told
     monotonic: Callable[[], float]
     wait: Callable[[float], Awaitable[None]]  #: raises StoppedError where the run drains
     #: Lets nothing be created while it is held; what it gives says that a listing has come.
@@ -130,10 +131,26 @@ class Reconciler:
             await self.wait(max(gap_s(self.settle_s), until_settled_s))
 
     def _judge(self, entry: Entry, listing: Listing) -> Verdict:
-        verdict = judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed)
+        verdict = judge(
+            entry,
+            listing,
+            dataset_id=self.dataset_id,
+            claimed=self.book.claimed,
+            earliest=self._earliest(entry),
+        )
         if isinstance(verdict, Found) and self.has_twin(entry):
             return Ambiguous(tasks=(verdict.task.task_id,))
         return verdict
+
+    def _earliest(self, entry: Entry) -> float | None:
+        """When its create left at the earliest, by the service's clock, from how long ago that is.
+
+        If ours was set back meanwhile, it can't say that; the earlier of what both say is taken.
+        """
+        now, server_now = self.clock(), self.server_now()
+        if server_now is None or entry.intended_at is None or entry.intended_at > now:
+            return None
+        return min(entry.intended_at, server_now - (now - entry.intended_at))
 
     def _why_no_longer(
         self, entry: Entry, listing: Listing, hidden: tuple[TaskId, ...], age_s: float

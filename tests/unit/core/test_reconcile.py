@@ -58,10 +58,15 @@ def upload(number: int = 1, *, attempt: int = 1, suffix: str = ".mp4", **parts: 
     return task(number, **{"input_filename": name, **parts})
 
 
-def verdict(*tasks: Listed, entry: Entry | None = None, claimed: set[str] | None = None) -> object:
+def verdict(
+    *tasks: Listed,
+    entry: Entry | None = None,
+    claimed: set[str] | None = None,
+    earliest: float | None = None,
+) -> object:
     listing = Listing(tasks=tasks, complete=True)
     taken = frozenset(TaskId(each) for each in claimed or ())
-    return judge(entry or in_doubt(), listing, dataset_id=DATASET, claimed=taken)
+    return judge(entry or in_doubt(), listing, dataset_id=DATASET, claimed=taken, earliest=earliest)
 
 
 @pytest.mark.parametrize("suffix", ["", ".mp4", ".mkv"])
@@ -151,6 +156,16 @@ def test_a_nameless_task_may_be_it_where_only_our_clock_says_that_it_is_older() 
     entry = in_doubt(replace(OF_A_FILE, server_at=None))
 
     assert verdict(task(created_at=AT - 86_400), entry=entry) == Unseen(hidden=(TaskId("t1"),))
+
+
+@pytest.mark.parametrize(("age_s", "hidden"), [(600, ("t1",)), (601, ())])
+def test_a_nameless_task_from_clearly_before_a_create_is_not_it(
+    age_s: int, hidden: tuple[str, ...]
+) -> None:
+    entry = in_doubt(replace(OF_A_FILE, server_at=None))
+    found = verdict(task(created_at=AT - age_s), entry=entry, earliest=AT)
+
+    assert found == Unseen(hidden=tuple(map(TaskId, hidden)))
 
 
 def test_where_the_services_clock_was_not_known_ours_says_it_less_exactly() -> None:

@@ -61,6 +61,7 @@ class Scene:
     found: list[Entry] = field(default_factory=list)
     charged: list[tuple[JobKey, Charge]] = field(default_factory=list)
     twins: set[JobKey] = field(default_factory=set)
+    ahead_s: float | None = None  #: the service's clock, of ours; None: it does not tell the time
 
     def __post_init__(self) -> None:
         self.began = self.world.now
@@ -124,6 +125,7 @@ class Scene:
             on_unknown=self.on_unknown,
             longest_wait_s=600.0,
             clock=self.world.clock,
+            server_now=lambda: None if self.ahead_s is None else self.world.now + self.ahead_s,
             monotonic=self.world.monotonic,
             wait=self.world.sleep,
             holding=self.holding,
@@ -289,6 +291,32 @@ def test_a_nameless_task_that_says_its_name_later_is_adopted() -> None:
 
     assert scene.settle(scene.doubt()) == [None]
     assert scene.state() is State.PROCESSING
+
+
+@pytest.mark.parametrize("ahead_s", [-86_400.0, 0.0, 86_400.0])
+def test_a_nameless_task_that_was_there_long_before_does_not_hold_a_doubt(ahead_s: float) -> None:
+    scene = Scene(ahead_s=ahead_s)
+    foreign = replace(listed(name=None), created_at=scene.world.now - 3 * 86_400.0)
+    scene.shows = lambda _: (foreign,)
+
+    assert scene.settle(scene.doubt()) == [None]
+    assert scene.state() is State.PLANNED
+
+
+@pytest.mark.parametrize("set_s", [-86_400.0, 86_400.0])
+def test_a_clock_that_is_set_makes_no_nameless_task_of_now_an_old_one(set_s: float) -> None:
+    """Ours was set at once after the create, and the service's is right."""
+    scene = Scene(ahead_s=0.0)
+    entry = scene.doubt()
+    scene.world.now += set_s
+    scene.ahead_s = -set_s
+    made = replace(listed(name=None), created_at=scene.began)
+    scene.shows = lambda _: (made,)
+
+    (unknown,) = scene.settle(entry)
+
+    assert unknown is not None
+    assert scene.state() is State.UNKNOWN
 
 
 def test_one_listing_serves_many_doubts() -> None:
