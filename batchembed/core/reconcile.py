@@ -12,20 +12,24 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeAlias
 from urllib.parse import quote, unquote_to_bytes, urlsplit, urlunsplit
 
 from batchembed.core.keys import read_upload_name, unsigned_url, upload_stem, url_content
 from batchembed.core.model import TaskId
-from batchembed.core.states import Entry, Intent
+from batchembed.core.states import IN_FLIGHT, Entry, Intent, State
 
 #: How far apart the clocks of the service's own machines may be.
 _SLACK_S = 5.0
 #: How far apart its clock and ours, where it has not told the time. A task that is older than a
 #: create by less may be of it: an answer's Date need not be of the clock that dates tasks.
 _SLACK_BETWEEN_S = 600.0
+#: Within this time after its creation a task is certainly listed, although it is kept for longer.
+_SURELY_LISTED_S = 86_400.0
+#: The service made a task, and was not known to have lost it.
+_MADE = IN_FLIGHT | {State.STAGED, State.COMMITTED}
 #: After so many creates that made no task, a person is asked.
 MOST_ABSENCES = 5
 #: Of the settle time: how long after one listing the next is made.
@@ -120,6 +124,7 @@ class Listing:
     tasks: tuple[Listed, ...]
     complete: bool  #: they are as many as it says that it has
     counted: bool = True  #: it says how many it has
+    lacks: TaskId | None = None  #: one that it must have, and has not
 
     @property
     def flaw(self) -> str | None:
@@ -128,7 +133,28 @@ class Listing:
             return "the listing does not say how many tasks there are"
         if not self.complete:
             return "the listing brings fewer tasks than it says that it has"
+        if self.lacks is not None:
+            return (
+                f"the listing lacks task {self.lacks}, which the service made not long ago: it may "
+                "be another project's, or not whole yet"
+            )
         return None
+
+    def lacking(self, entries: Iterable[Entry], *, now: float, settle_s: float) -> Listing:
+        """The same, with a task that it must have and has not, if there is one.
+
+        A task that was made within the settle time need not be listed yet, and an old one no more.
+        """
+        shown = {task.task_id for task in self.tasks}
+        missing = (
+            entry.task_id
+            for entry in entries
+            if entry.state in _MADE
+            and entry.submitted_at is not None
+            and now - _SURELY_LISTED_S <= entry.submitted_at <= now - settle_s
+            and entry.task_id not in shown
+        )
+        return replace(self, lacks=next(missing, None))
 
     @cached_property
     def uploads(self) -> Mapping[str, Sequence[tuple[int, Listed]]]:

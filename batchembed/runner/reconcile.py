@@ -2,7 +2,8 @@
 
 One listing serves every job in doubt, also those that are in doubt later than it, where it proves
 as much. A task that is found is adopted; one that two complete listings do not show, both begun
-after the settle time, was never created, and the job is planned again. Anything less stays unknown.
+after the settle time, was never created, and the job is planned again. A listing that lacks a task
+of which the ledger knows that it was made proves nothing. Anything less stays unknown.
 """
 
 from __future__ import annotations
@@ -68,9 +69,7 @@ class Reconciler:
     _quiet_until: float = float("-inf")
     _has_listed: bool = False  #: in this run
     _denials: int = 0  #: in a row: that there is no listing
-    _kept: list[tuple[float, Listing]] = field(
-        default_factory=list
-    )  #: without a flaw, by beginning
+    _kept: list[tuple[float, Listing]] = field(default_factory=list)  #: flawless, by beginning
 
     async def settle(self, entry: Entry) -> Reason | None:
         """Find out about an entry that is `submitting` or `unknown`.
@@ -201,7 +200,7 @@ class Reconciler:
                     await self.wait(early_s)
             finally:
                 self._next = None  # who asks from here on needs one that begins later
-            began = self.monotonic()
+            began, now = self.monotonic(), self.clock()
             try:
                 listing = await self.read()
             except NoListingError:
@@ -210,6 +209,7 @@ class Reconciler:
                 self._quiet_until = self.monotonic() + rest_s
                 raise
             self._has_listed, self._denials = True, 0
+            listing = listing.lacking(self.book.entries.values(), now=now, settle_s=self.settle_s)
             self._quiet_until = self.monotonic() + gap_s(self.settle_s)
             if listing.flaw is None:
                 self._kept = [*self._kept, (began, listing)][-_PROOFS:]

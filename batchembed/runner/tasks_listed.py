@@ -21,9 +21,9 @@ _NO_PAGE = frozenset({400, 404, 410, 416, 422})
 _FIRST_YEAR = 2000
 #: No video is longer.
 _LONGEST_VIDEO_SEC = 1e6
-_NONE_KNOWN = KnownUrls()
 #: How often an incomplete listing is read anew before it is a failure.
 _READINGS = 5
+_NONE_KNOWN = KnownUrls()
 
 
 class Lists(Protocol):
@@ -43,9 +43,8 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
     meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
-    says it has is read again, a few times: so is one that moved, of which a page that it had told
-    of is refused. One that is no list, or does not say how many there are,
-    is never complete: it may be anybody's page.
+    says it has, or of which a later page is refused, is read again, a few times. One that is no
+    list, or does not say how many there are, is never complete: it may be anybody's page.
 
     Raises:
         NoListingError: there is none.

@@ -90,8 +90,8 @@ def test_a_client_that_forgets_its_intents_pays_twice(
 def test_a_listing_that_lags_longer_than_settle_pays_twice_and_nothing_false_is_said(
     films: list[Path], launcher: Launcher, tmp_path: Path
 ) -> None:
-    """The promise has this limit. What was paid twice is at most what was on its way at the kill."""
-    few, uploads, key = films[:6], 4, "tlk_afterwards"
+    """The promise has this limit: where no other task shows that the listing lags."""
+    few, uploads, key = films[:1], 1, "tlk_afterwards"
     hidden = HiddenInListing(for_s=3600.0)
     with emulated(tmp_path / "service", rules=(*FORGETS, hidden)) as emulator:
         scene = set_scene(tmp_path / "scene", launcher, emulator, few, settle_s=SOON_S)
@@ -104,6 +104,21 @@ def test_a_listing_that_lags_longer_than_settle_pays_twice_and_nothing_false_is_
         assert oracle.wrong_rows(scene.output, {f"v/{film.name}": film for film in few}) == []
         made = sum(asked.creates and asked.who == key for asked in emulator.asked)
         assert _submitted(last.out) == made
+
+
+def test_a_listing_that_lags_behind_other_tasks_leaves_a_doubt_open(
+    films: list[Path], launcher: Launcher, tmp_path: Path
+) -> None:
+    """What this run makes is not listed after the settle time either: so nothing is absent."""
+    few = films[:6]
+    hidden = HiddenInListing(for_s=3600.0)
+    with emulated(tmp_path / "service", rules=(*FORGETS, hidden)) as emulator:
+        scene = set_scene(tmp_path / "scene", launcher, emulator, few, settle_s=SOON_S)
+        scene.run(bent=Bent(die_on="after a create"))
+        last = scene.run()
+        assert _paid_twice(scene) == 0
+        assert last.code == 75, last
+        assert "lacks task" in last.out
 
 
 def test_a_lag_within_settle_is_what_the_faults_have() -> None:

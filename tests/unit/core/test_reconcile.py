@@ -287,6 +287,41 @@ def test_of_two_spellings_that_are_both_asked_either_may_be_meant() -> None:
     )
 
 
+def in_flight(age_s: float, **parts: object) -> Entry:
+    made = replace(
+        in_doubt(), state=State.PROCESSING, task_id=TaskId("t9"), submitted_at=AT - age_s
+    )
+    return replace(made, **parts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("age_s", [300.0, 3_600.0, 86_400.0])
+def test_a_listing_without_a_task_that_was_made_not_long_ago_has_a_flaw(age_s: float) -> None:
+    entries = [in_flight(age_s)]
+    without = Listing(tasks=(task(1),), complete=True)
+    whole = Listing(tasks=(task(1), task(9)), complete=True)
+
+    assert "t9" in (without.lacking(entries, now=AT, settle_s=300.0).flaw or "")
+    assert whole.lacking(entries, now=AT, settle_s=300.0).flaw is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        in_doubt(),
+        in_flight(299.0),
+        in_flight(86_401.0),
+        in_flight(-60.0),
+        in_flight(3_600.0, submitted_at=None),
+        in_flight(3_600.0, state=State.LOST),
+        in_flight(3_600.0, state=State.FAILED),
+    ],
+)
+def test_a_task_that_may_not_be_listed_yet_or_any_more_is_not_asked_for(entry: Entry) -> None:
+    listing = Listing(tasks=(), complete=True)
+
+    assert listing.lacking([entry], now=AT, settle_s=300.0).flaw is None
+
+
 def test_jobs_of_one_url_that_differ_in_their_window_alone_agree_in_listings() -> None:
     assert agree_in_listings(OF_A_URL, replace(OF_A_URL, start_ms=1_000, end_ms=9_000))
     assert not agree_in_listings(OF_A_URL, replace(OF_A_URL, video_clip_length=5.0))

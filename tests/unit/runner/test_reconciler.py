@@ -251,6 +251,25 @@ def test_a_listing_that_does_not_say_how_many_there_are_proves_no_absence() -> N
     assert scene.state() is State.UNKNOWN
 
 
+def test_a_listing_without_a_task_that_the_ledger_knows_proves_no_absence() -> None:
+    """It is of another project, or an index that is being built anew."""
+    scene = Scene()
+    known = scene.doubt(OTHER)
+    made = replace(known, state=State.PROCESSING, task_id=TaskId("t2"), submitted_at=scene.began)
+    scene.calls.ledger.move(made, old=State.UNKNOWN)
+    scene.world.pass_(60.0)
+
+    (unknown,) = scene.settle(scene.doubt())
+
+    assert unknown is not None
+    assert "lacks task t2" in unknown.message
+    assert scene.state() is State.UNKNOWN
+
+    scene.shows = lambda _: (listed(),)
+    scene.settle(scene.calls.ledger.entries()[KEY])
+    assert scene.state() is State.PROCESSING
+
+
 def test_a_create_that_never_makes_a_task_is_sent_again_a_few_times_only() -> None:
     scene = Scene()
     entry = scene.doubt()
