@@ -43,8 +43,8 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
 
     No time is asked for: that would be by another clock than the service's. Tasks that are made
     meanwhile push others to the next page, so none is missed; a listing that brings fewer than it
-    says it has, or of which a later page is refused, is read again, a few times. One that is no
-    list, or does not say how many there are, is never complete: it may be anybody's page.
+    says it has is read again, a few times: its last page may be no more. One that is no list, or
+    does not say how many there are, is never complete: it may be anybody's page.
 
     Raises:
         NoListingError: there is none.
@@ -59,7 +59,7 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
             if error.status_code in _NO_LISTING:
                 raise NoListingError(str(error)) from error
             raise
-        tasks, moved = {}, False
+        tasks = {}
         try:
             async for task in first:
                 if task.id is not None:
@@ -67,10 +67,9 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
         except ApiError as error:
             if error.status_code not in _NO_PAGE:
                 raise
-            moved = True
         total = _total(first.response)
         counted = total is not None
-        complete = total is not None and len(tasks) >= total and not moved
+        complete = total is not None and len(tasks) >= total
         if complete or not counted:
             break
     return Listing(

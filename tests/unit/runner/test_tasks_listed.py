@@ -172,7 +172,7 @@ def test_a_listing_that_shrinks_while_it_is_read_is_read_again(error: ApiError) 
 
 
 def test_a_listing_that_always_moves_is_not_complete() -> None:
-    first, no_page = a_page("t1", pages=2, total=1), BadRequestError(status_code=400)
+    first, no_page = a_page("t1", pages=2, total=2), BadRequestError(status_code=400)
     answers: list[TasksListResponse | Exception] = [first, no_page]
 
     found, asked = read(*answers * 5)
@@ -180,6 +180,12 @@ def test_a_listing_that_always_moves_is_not_complete() -> None:
     assert found.flaw is not None
     assert [task.task_id for task in found.tasks] == ["t1"]
     assert asked == [1, 2] * 5
+
+
+def test_a_listing_that_brought_all_its_tasks_is_complete_whatever_the_page_after_them_is() -> None:
+    found, asked = read(a_page("t1", pages=None, total=1), BadRequestError(status_code=400))
+
+    assert (found.flaw, asked) == (None, [1, 2])
 
 
 def test_a_limit_on_a_later_page_is_told() -> None:
