@@ -48,8 +48,8 @@ class Search:
             found = judge(entry, listing, dataset_id=self.dataset_id, claimed=self.book.claimed)
             if isinstance(found, Found):
                 return found
-        if not listing.complete:
-            return _denied(entry, "its listing brings fewer tasks than it says that it has")
+        if listing.flaw is not None:
+            return _denied(entry, listing.flaw)
         return None
 
     async def _latest(self) -> Listing | ServiceError:
