@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,7 @@ class Reconciler:
                 return await self._unlisted(entry, lasted_s, error)
             except RateLimitError as error:
                 return _unlistable(entry, error)
-            age_s = lasted_s + at - began
+            age_s = min(lasted_s + at - began, self._since_intent_s(entry, at))
             match self._judge(entry, listing):
                 case Found() as found:
                     await self._adopt(entry, found)
@@ -128,6 +129,16 @@ class Reconciler:
             # Nobody waits for an answer of a presumed create: what is not listed yet is seldom there.
             until_settled_s = self.settle_s - age_s if entry.is_presumed else 0.0
             await self.wait(max(gap_s(self.settle_s), until_settled_s))
+
+    def _since_intent_s(self, entry: Entry, at: float) -> float:
+        """How long before a moment its create was meant, by the service's clock, where that is known.
+
+        No doubt is older, whatever ours says, that may have been set on between two runs.
+        """
+        now, then = self.server_now(), None if entry.intent is None else entry.intent.server_at
+        if now is None or then is None:
+            return math.inf
+        return now - (self.monotonic() - at) - then
 
     def _judge(self, entry: Entry, listing: Listing) -> Verdict:
         verdict = judge(

@@ -190,6 +190,22 @@ def test_the_settle_time_counts_from_when_the_doubt_was_noticed() -> None:
     assert scene.listings[-2] >= before + 10.0
 
 
+@pytest.mark.parametrize("tells", [True, False])
+def test_a_clock_that_is_set_on_between_two_runs_ages_no_doubt(tells: bool) -> None:
+    day = 86_400.0
+    scene = Scene(shows=lambda now: (listed(),) if now >= day + 9.0 else (), ahead_s=-day)
+    entry = scene.doubt()
+    assert entry.intent is not None
+    then = scene.began if tells else None  # by the service's clock
+    entry = replace(entry, intent=replace(entry.intent, server_at=then))
+    scene.world.now += day
+
+    assert scene.settle(entry) == [None]
+
+    # Where the service did not tell the time before the create, ours is all there is.
+    assert scene.state() is (State.PROCESSING if tells else State.PLANNED)
+
+
 def test_a_doubt_of_an_earlier_run_need_not_wait_again() -> None:
     scene = Scene()
     entry = scene.doubt()
