@@ -106,6 +106,8 @@ class Watch:
 
         Once an upload has left, its answer has its time: one that drips would never end.
         """
+        if event.endswith(".send_request_headers.started"):
+            self.ended()  # what was asked before was the proxy
         if event.endswith(".receive_response_headers.started"):
             self._alarm = threading.Timer(self.answer_s, self.cut)
             self._alarm.daemon = True

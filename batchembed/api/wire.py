@@ -195,11 +195,11 @@ def segments(body: bytes | bytearray, *, task_id: str | None = None) -> Iterator
         NotReadyError: while iterating, where the task is not ready, as the body says or shows.
     """
     outer = _decode(body, _packed)
-    found = (outer.video_embedding.segments if outer.video_embedding else None) or ()
+    told = outer.video_embedding.segments if outer.video_embedding else None
     if task_id is not None:
         require_of(task_id, outer.id)
-        _require_ready(outer.status, has_segments=bool(found))
-    yield from found
+        _require_ready(outer.status, has_segments=told is not None)
+    yield from told or ()
 
 
 def require_of(task_id: str, told: str | None) -> None:

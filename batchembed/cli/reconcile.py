@@ -12,7 +12,7 @@ import click
 
 from batchembed.cli.options import Read, format_option, manifest_options, read, state_option
 from batchembed.cli.problems import print_json
-from batchembed.cli.running import new_run_id, open_dataset
+from batchembed.cli.running import new_run_id, open_dataset, paid_place
 from batchembed.cli.services import open_service, require_service
 from batchembed.cli.state import require_dataset_in_its_place
 from batchembed.core.model import TaskId, VideoId
@@ -102,7 +102,7 @@ def _setting(asked: Read, env: Mapping[str, str], state_dir: str | None) -> Sett
     key = require_service(asked.manifest, env)
     dataset, _ = open_dataset(asked, state_dir)
     home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-    make_home(home, asked.manifest.output.path)
+    make_home(home, paid_place(asked.manifest))
     return Setting(
         run_id=new_run_id(time.time()),
         manifest=asked.manifest,

@@ -27,7 +27,7 @@ from batchembed.cli.options import (
     state_option,
 )
 from batchembed.cli.problems import print_json
-from batchembed.cli.running import drained, new_run_id, open_dataset
+from batchembed.cli.running import drained, new_run_id, open_dataset, paid_place
 from batchembed.cli.selection import chosen, require_retry
 from batchembed.cli.services import open_service, require_service
 from batchembed.cli.state import remembered, require_folder
@@ -125,7 +125,7 @@ def command(
             build, cautions = locked_build(asked, state_dir) if locked else (None, ())
             dataset, warnings = open_dataset(asked, state_dir)
             home = state_home(asked.manifest.file, state_dir, dataset.dataset_id)
-            make_home(home, asked.manifest.output.path)
+            make_home(home, paid_place(asked.manifest))
 
         def setting(listener: Listener, stop: Stop) -> Setting:
             longest = asked.manifest.max_runtime_s if max_runtime_s is None else max_runtime_s

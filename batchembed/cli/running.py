@@ -61,6 +61,11 @@ def open_dataset(asked: Read, state_dir: str | None) -> tuple[Dataset, tuple[str
     )
 
 
+def paid_place(manifest: Manifest) -> str | None:
+    """Where a dataset is whose tasks cost money; None where they are free."""
+    return None if manifest.engine.kind is EngineKind.LOCAL else manifest.output.path
+
+
 def require_output(asked: Read) -> None:
     """See that a run would take the manifest's output. Nothing is changed there.
 

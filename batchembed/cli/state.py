@@ -139,7 +139,7 @@ def _left_behind(manifest: Manifest, state_dir: str | None) -> str | None:
     if manifest.engine.kind is EngineKind.LOCAL:
         return None
     for home in homes_of(manifest.file, state_dir, manifest.output.path):
-        entries = _look(home.ledger, SqliteLedger.entries) if home.ledger.exists() else {}
+        entries = _look(home.ledger, SqliteLedger.entries)
         paid = sum(entry.state in _PAID for entry in entries.values())
         if paid:
             return (

@@ -28,6 +28,8 @@ _SLACK_S = 5.0
 _SLACK_BETWEEN_S = 600.0
 #: Within this time after its creation a task is certainly listed, although it is kept for longer.
 _SURELY_LISTED_S = 86_400.0
+#: The same of a service that lists nothing: it may be another one, or keep its tasks for hours.
+_LISTED_ALONE_S = 3_600.0
 #: The service made a task, and was not known to have lost it.
 _MADE = IN_FLIGHT | {State.STAGED, State.COMMITTED}
 #: After so many creates that made no task, a person is asked.
@@ -143,15 +145,20 @@ class Listing:
     def lacking(self, entries: Iterable[Entry], *, now: float, settle_s: float) -> Listing:
         """The same, with a task that it must have and has not, if there is one.
 
-        A task that was made within the settle time need not be listed yet, and an old one no more.
+        A task that was made within the settle time need not be listed yet, and an old one no more:
+        one from before all that is listed may be older than what the service keeps.
         """
         shown = {task.task_id for task in self.tasks}
+        told = [task.created_at for task in self.tasks if task.created_at is not None]
+        since = now - (_SURELY_LISTED_S if self.tasks else _LISTED_ALONE_S)
+        since = max(since, min(told) + _SLACK_BETWEEN_S if told else since)
         missing = (
             entry.task_id
             for entry in entries
             if entry.state in _MADE
+            and entry.task_id is not None
             and entry.submitted_at is not None
-            and now - _SURELY_LISTED_S <= entry.submitted_at <= now - settle_s
+            and since <= entry.submitted_at <= now - settle_s
             and entry.task_id not in shown
         )
         return replace(self, lacks=next(missing, None))

@@ -166,6 +166,7 @@ async def assemble(
             read=read,
             book=book,
             dataset_id=setting.dataset.dataset_id,
+            clock=setting.clock,
             fresh_s=manifest.polling.longest_wait_s,
         ),
         expectation=Expectation(),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from batchembed.core.problems import Reason
 from batchembed.core.reconcile import Found, Listing, judge
-from batchembed.core.states import Entry
+from batchembed.core.states import KEPT_S, Entry
 from batchembed.errors import ServiceError
 from batchembed.runner.book import Book
 from batchembed.runner.outage import now_s
@@ -27,6 +27,7 @@ class Search:
     read: Callable[[], Awaitable[Listing]]
     book: Book
     dataset_id: str
+    clock: Callable[[], float]
     fresh_s: float  #: a listing serves everybody so long: less than a task was denied before
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _began_s: float = float("-inf")
@@ -37,8 +38,11 @@ class Search:
 
         Returns:
             The task that has the marker of the job's upload, under another id. A reason, where the
-            task is listed, or nothing is proved. None: it is not there, or there is no listing.
+            task is listed, or nothing is proved. None: it is not there, or no service keeps it for
+            so long, or there is no listing.
         """
+        if entry.submitted_at is not None and self.clock() - entry.submitted_at > KEPT_S:
+            return None
         listing = await self._latest()
         if isinstance(listing, ServiceError):
             return _denied(entry, f"its tasks can't be listed now: {listing}")

@@ -82,7 +82,7 @@ async def read_listing(client: Lists, known: KnownUrls = _NONE_KNOWN) -> Listing
 def _total(first: TasksListResponse) -> int | None:
     """How many tasks a listing says that it has; None where it shows more, or none at all."""
     total = None if first.page_info is None else first.page_info.total_results
-    if first.data is None or total is None or total < len(first.data):
+    if total is None or total < len(first.data or ()) or (first.data is None and total > 0):
         return None
     return total
 

@@ -54,7 +54,7 @@ class Home:
 
     @property
     def output(self) -> Path:
-        """A file that says where the dataset is."""
+        """A file that says where the dataset is, of which tasks are paid for."""
         return self.path / "output"
 
     def sweep(self) -> None:
@@ -82,17 +82,19 @@ def _root(manifest: str, state_dir: str | None) -> Path:
 
 
 def homes_of(manifest: str, state_dir: str | None, output: str) -> tuple[Home, ...]:
-    """The states of datasets that were in a place when a run last wrote to them.
+    """The states of datasets that were in a place when a hosted run last wrote to them.
 
     Raises:
         OSError: the state directory can't be read.
     """
-    homes = (Home(each.parent) for each in sorted(_root(manifest, state_dir).glob("*/output")))
+    found = (Home(each.parent) for each in sorted(_root(manifest, state_dir).glob("*/output")))
+    # Any folder may be named as the state directory.
+    homes = (home for home in found if home.output.is_file() and home.ledger.is_file())
     return tuple(home for home in homes if home.output.read_bytes() == os.fsencode(output))
 
 
-def make_home(home: Home, output: str) -> None:
-    """Make the folders, and say in them whose they are, and where their dataset is.
+def make_home(home: Home, output: str | None) -> None:
+    """Make the folders, and say in them whose they are, and where their dataset is; None: it is free.
 
     Raises:
         StorageError: they can't be made, or would be on a network file system.
@@ -104,9 +106,10 @@ def make_home(home: Home, output: str) -> None:
         for name, text in zip(OWN_FILES, ("*\n", _README), strict=True):
             if not (root / name).exists():
                 (root / name).write_text(text, encoding="utf-8")
-        place = os.fsencode(output)
-        if not home.output.exists() or home.output.read_bytes() != place:
-            home.output.write_bytes(place)
+        if output is None:
+            home.output.unlink(missing_ok=True)
+        elif not home.output.exists() or home.output.read_bytes() != os.fsencode(output):
+            home.output.write_bytes(os.fsencode(output))
         require_local(home.path)
     except OSError as error:
         raise StorageError(

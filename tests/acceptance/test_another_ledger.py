@@ -169,5 +169,8 @@ def test_what_is_to_be_paid_for_again_is_said_by_removing_its_state(world: World
     # Another place is another dataset, and another state folder knows of none.
     assert world.do("plan", "A", "--set", "output.path=elsewhere")[0] == 0
     assert world.do("plan", "B")[0] == 0
+    # Nor does any folder that is named as one.
+    (world.folder / "other" / "output").mkdir(parents=True)
+    assert world.do("plan", ".")[0] == 0
     shutil.rmtree(world.ledger("A").parent)
     assert world.do("plan", "A")[1]["counts"] == {"submit": 2}

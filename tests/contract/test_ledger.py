@@ -175,6 +175,15 @@ def test_charges_from_the_future_are_of_now_and_none_is_lost(ledger: Ledger) -> 
     assert Charge(at=100.0, video_sec=7.0) in ledger.charges()
 
 
+def test_a_charge_of_this_very_moment_loses_none_from_the_future(ledger: Ledger) -> None:
+    for at in (100.0, 200.0):
+        ledger.charge(KEY, 1, Charge(at=at, video_sec=at))
+
+    ledger.set_back(100.0)
+
+    assert sum(charge.video_sec or 0.0 for charge in ledger.charges()) == 300.0
+
+
 @pytest.mark.parametrize(
     ("until", "seconds", "held"),
     [

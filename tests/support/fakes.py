@@ -181,8 +181,9 @@ class MemoryLedger:
         for kept in self._charges.values():
             ahead = sorted((at for at in kept if at > now), reverse=True)
             for rank, at in enumerate(ahead):
-                charge = replace(kept.pop(at), at=now - rank / 1000)
-                kept[charge.at] = charge
+                if now - rank / 1000 not in kept:
+                    charge = replace(kept.pop(at), at=now - rank / 1000)
+                    kept[charge.at] = charge
         self._block = None if self._block is None else self._block.set_back(now)
 
     def block(self) -> Block | None:

@@ -52,7 +52,7 @@ UPDATE charges SET video_sec = :video_sec WHERE job_key = :job_key AND attempt =
     AND at = (SELECT max(at) FROM charges WHERE job_key = :job_key AND attempt = :attempt);
 
 -- name: set_back_charges
-UPDATE charges SET at = :now - ahead.rank / 1000.0
+UPDATE OR IGNORE charges SET at = :now - ahead.rank / 1000.0
 FROM (
     SELECT job_key, attempt, at,
         row_number() OVER (PARTITION BY job_key, attempt ORDER BY at DESC) - 1 AS rank

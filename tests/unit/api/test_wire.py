@@ -66,9 +66,9 @@ def test_an_answer_about_another_task_has_no_segments_for_this_one() -> None:
             "the task is 'processing'",
         ),
         (b'{"code": "accepted", "message": "wait"}', "neither segments nor a status"),
-        (b'{"video_embedding": {"segments": []}}', "neither segments nor a status"),
+        (b'{"video_embedding": null}', "neither segments nor a status"),
     ],
-    ids=["no segments", "some of the segments", "words of another kind", "an empty list"],
+    ids=["no segments", "some of the segments", "words of another kind", "nothing"],
 )
 def test_an_answer_before_its_time_is_told_from_a_broken_one(body: bytes, told: str) -> None:
     with pytest.raises(NotReadyError, match=told):
@@ -79,6 +79,8 @@ def test_an_answer_that_says_neither_whose_nor_how_it_is_has_its_segments() -> N
     body = b'{"video_embedding": {"segments": [{"float": [1]}, {}]}}'
 
     assert len(list(wire.segments(body, task_id="t1"))) == 2
+    # That there are none is told, too.
+    assert list(wire.segments(b'{"video_embedding": {"segments": []}}', task_id="t1")) == []
 
 
 @pytest.mark.parametrize(

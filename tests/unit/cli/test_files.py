@@ -14,7 +14,7 @@ from batchembed.cli.leaving import Leaving
 from batchembed.cli.log import HumanLog
 from batchembed.errors import ExitCode, OutputRefusedError, StorageError
 from batchembed.report.prometheus import last_success
-from batchembed.store.home import Home, make_home
+from batchembed.store.home import Home, homes_of, make_home
 from tests.unit.report.reports import BEGAN_AT, REPORT
 
 
@@ -91,6 +91,19 @@ def home(tmp_path: Path) -> Home:
     made = Home(tmp_path / "state" / "d")
     make_home(made, "/out")
     return made
+
+
+def test_a_state_folder_says_where_a_dataset_is_that_is_paid_for(tmp_path: Path) -> None:
+    home = Home(tmp_path / "d")
+    make_home(home, "/out")
+    home.ledger.touch()
+    assert homes_of("m.yaml", str(tmp_path), "/out") == (home,)
+    assert homes_of("m.yaml", str(tmp_path), "/elsewhere") == ()
+
+    make_home(home, "/elsewhere")
+    assert homes_of("m.yaml", str(tmp_path), "/out") == ()
+    make_home(home, None)
+    assert homes_of("m.yaml", str(tmp_path), "/elsewhere") == ()
 
 
 def leaving(folder: Path, said: io.StringIO) -> Leaving:

@@ -20,7 +20,7 @@ from batchembed.core.reconcile import (
     judge,
     normal_url,
 )
-from batchembed.core.states import Entry, Intent, State
+from batchembed.core.states import Entry, Intent, Staged, State
 
 DATASET = "d" * 32
 KEY = JobKey("a" * 64)
@@ -296,12 +296,37 @@ def in_flight(age_s: float, **parts: object) -> Entry:
 
 @pytest.mark.parametrize("age_s", [300.0, 3_600.0, 86_400.0])
 def test_a_listing_without_a_task_that_was_made_not_long_ago_has_a_flaw(age_s: float) -> None:
-    entries = [in_flight(age_s)]
-    without = Listing(tasks=(task(1),), complete=True)
-    whole = Listing(tasks=(task(1), task(9)), complete=True)
+    staged = Staged(file="f", rows=(), sha256="0" * 64)
+    recalled = in_flight(age_s, state=State.STAGED, staged=staged, task_id=None)
+    entries = [recalled, in_flight(age_s)]
+    old = task(1, created_at=AT - 90_000.0)
+    without = Listing(tasks=(old,), complete=True)
+    whole = Listing(tasks=(old, task(9)), complete=True)
 
     assert "t9" in (without.lacking(entries, now=AT, settle_s=300.0).flaw or "")
     assert whole.lacking(entries, now=AT, settle_s=300.0).flaw is None
+
+
+@pytest.mark.parametrize(("age_s", "is_asked_for"), [(3_600.0, True), (3_601.0, False)])
+def test_of_a_service_that_lists_nothing_the_tasks_of_the_last_hour_are_asked_for(
+    age_s: float, is_asked_for: bool
+) -> None:
+    nothing = Listing(tasks=(), complete=True)
+
+    flaw = nothing.lacking([in_flight(age_s)], now=AT, settle_s=300.0).flaw
+
+    assert (flaw is not None) is is_asked_for
+
+
+@pytest.mark.parametrize(("age_s", "is_asked_for"), [(6_600.0, True), (6_601.0, False)])
+def test_a_task_that_may_be_older_than_what_the_service_keeps_is_not_asked_for(
+    age_s: float, is_asked_for: bool
+) -> None:
+    kept = Listing(tasks=(task(2, created_at=AT - 7_200.0), task(3)), complete=True)
+
+    flaw = kept.lacking([in_flight(age_s)], now=AT, settle_s=300.0).flaw
+
+    assert (flaw is not None) is is_asked_for
 
 
 @pytest.mark.parametrize(

@@ -44,19 +44,33 @@ def a_task(task_id: str, filename: str | None = "film.mp4", url: str | None = No
 
 
 def a_search(
-    read: Callable[[], Listing], *, claimed: str = "denied", fresh_s: float = 0.0
+    read: Callable[[], Listing],
+    *,
+    claimed: str = "denied",
+    fresh_s: float = 0.0,
+    now: float = 0.0,
 ) -> Search:
     async def reading() -> Listing:
         await asyncio.sleep(0)
         return read()
 
     book = Book(MemoryCalls(), {}, [TaskId(claimed)], clock=lambda: 0.0)
-    return Search(read=reading, book=book, dataset_id=DATASET, fresh_s=fresh_s)
+    return Search(read=reading, book=book, dataset_id=DATASET, clock=lambda: now, fresh_s=fresh_s)
 
 
 def found_in(*tasks: Listed, entry: Entry = ENTRY, complete: bool = True) -> Found | Reason | None:
     listing = Listing(tasks=tasks, complete=complete)
     return asyncio.run(a_search(lambda: listing).find(entry))
+
+
+@pytest.mark.parametrize(("days", "is_looked_for"), [(6.9, True), (7.1, False)])
+def test_what_no_service_keeps_so_long_is_not_looked_for(days: float, is_looked_for: bool) -> None:
+    entry = replace(ENTRY, submitted_at=1_000.0)
+    flawed = Listing(tasks=(a_task("denied"),), complete=False)
+
+    found = asyncio.run(a_search(lambda: flawed, now=1_000.0 + days * 86_400.0).find(entry))
+
+    assert (found is not None) is is_looked_for
 
 
 def test_what_a_complete_listing_does_not_show_is_not_there() -> None:

@@ -136,7 +136,7 @@ def test_a_listing_is_complete_with_as_many_tasks_as_it_says_that_it_has() -> No
     "answer",
     [
         TasksListResponse(),
-        TasksListResponse(page_info=PageInfo(total_results=0)),
+        TasksListResponse(page_info=PageInfo(total_results=1)),
         TasksListResponse(data=[]),
         TasksListResponse(data=[], page_info=PageInfo(page=1, total_page=0)),
         a_page("t1", total=0),
@@ -149,6 +149,13 @@ def test_what_is_no_listing_or_does_not_say_how_many_there_are_is_not_complete(
 
     assert not found.complete
     assert "does not say how many" in (found.flaw or "")
+
+
+@pytest.mark.parametrize("data", [None, []])
+def test_a_listing_of_nothing_is_complete(data: list[VideoEmbeddingTask] | None) -> None:
+    found, _ = read(TasksListResponse(data=data, page_info=PageInfo(total_results=0)))
+
+    assert found.complete
 
 
 def test_a_listing_with_fewer_tasks_than_it_says_is_read_again_a_few_times() -> None:
