@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import time
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -28,7 +29,7 @@ from batchembed.core.model import EngineKind, JobKey, Video, VideoId
 from batchembed.core.quota import DAY_S
 from batchembed.report.text import printable
 from batchembed.runner.foresee import Foreseen
-from batchembed.runner.planning import Planner, drops
+from batchembed.runner.planning import drops
 from batchembed.runner.survey import Surveyed, survey
 
 
@@ -88,17 +89,10 @@ def _forecast(
         found = dict(
             zip((video.video_id for video in named), pool.map(survey_one, named), strict=True)
         )
-    planner = Planner(
-        manifest=manifest,
-        profile=asked.profile,
-        entries=before.entries,
-        holdings=before.holdings,
-        charges=before.charges,
-        blocked_until=None if before.block is None else before.block.until,
-        now=time.time(),
+    planner = replace(
+        before.planner(manifest, asked.profile, now=time.time()),
         retry=retry,
         limit=limit,
-        lacking=before.lacking,
         named=_jobs(before.foresee(asked.manifest, asked.profile)) if only else (),
         dropped=drops(manifest, () if before.dataset is None else before.dataset.specs()),
     )

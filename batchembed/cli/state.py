@@ -21,6 +21,7 @@ from batchembed.report.moments import rfc3339
 from batchembed.report.text import many
 from batchembed.runner.foresee import Foreseen, foresee
 from batchembed.runner.holdings import Holdings
+from batchembed.runner.planning import Planner
 from batchembed.runner.recall import known_jobs, lacking, replaced
 from batchembed.store.home import Home, homes_of, state_home
 from batchembed.store.ledger import Beginning, Block, KnownFile, LedgerMove
@@ -64,6 +65,19 @@ class Remembered:
         if self.dataset is None or self.staging is None:
             return None
         return Holdings(dataset=self.dataset, staging=self.staging)
+
+    def planner(self, manifest: Manifest, profile: Profile, *, now: float) -> Planner:
+        """What plans the next run; moments are in seconds since 1970."""
+        return Planner(
+            manifest=manifest,
+            profile=profile,
+            entries=self.entries,
+            holdings=self.holdings,
+            charges=self.charges,
+            blocked_until=None if self.block is None else self.block.until,
+            now=now,
+            lacking=self.lacking,
+        )
 
     def history(self, key: JobKey) -> tuple[LedgerMove, ...]:
         """Every move of a job, in order; read from the ledger when it is asked for.

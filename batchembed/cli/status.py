@@ -27,7 +27,7 @@ from batchembed.report.expiry import WARN_S
 from batchembed.report.moments import come_back, length
 from batchembed.report.text import many, printable
 from batchembed.runner.foresee import Foreseen
-from batchembed.runner.planning import Planner, drops
+from batchembed.runner.planning import drops
 
 #: Steps that take no work.
 _IDLE = {"nothing", "skip", "reject", HOLD_BACK}
@@ -99,16 +99,7 @@ def _held_back(
     asked: Read, before: Remembered, foreseen: Sequence[Foreseen], now: float
 ) -> Mapping[VideoId, str]:
     """Videos that the next run may not submit, and why."""
-    planner = Planner(
-        manifest=asked.manifest,
-        profile=asked.profile,
-        entries=before.entries,
-        holdings=before.holdings,
-        charges=before.charges,
-        blocked_until=None if before.block is None else before.block.until,
-        now=now,
-        lacking=before.lacking,
-    )
+    planner = before.planner(asked.manifest, asked.profile, now=now)
     planned = planner.forecast((each.video, each.found) for each in foreseen).videos
     return {VideoId(each.video_id): each.why for each in planned if each.action == HOLD_BACK}
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from batchembed.core.expectation import Expectation
+from batchembed.core.known_urls import KnownUrls
 from batchembed.core.model import JobKey, UrlSource
 from batchembed.core.quota import Charge
-from batchembed.core.reconcile import KnownUrls, Listing
+from batchembed.core.reconcile import Listing
 from batchembed.core.states import Entry
 from batchembed.dataset.payer import Payer
 from batchembed.runner.book import Book

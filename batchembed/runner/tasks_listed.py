@@ -7,8 +7,9 @@ from typing import Protocol
 
 from batchembed.api.models import TasksListResponse, VideoEmbeddingTask
 from batchembed.api.pager import AsyncPager
+from batchembed.core.known_urls import KnownUrls
 from batchembed.core.model import TaskId
-from batchembed.core.reconcile import KnownUrls, Listed, Listing
+from batchembed.core.reconcile import Listed, Listing
 from batchembed.errors import ApiError
 
 #: A listing's largest page.

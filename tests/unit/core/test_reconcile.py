@@ -7,18 +7,17 @@ from dataclasses import replace
 import pytest
 
 from batchembed.core.keys import upload_name, url_content
+from batchembed.core.known_urls import KnownUrls, normal_url
 from batchembed.core.model import JobKey, TaskId
 from batchembed.core.reconcile import (
     Ambiguous,
     Found,
-    KnownUrls,
     Listed,
     Listing,
     Unseen,
     agree_in_listings,
     gap_s,
     judge,
-    normal_url,
 )
 from batchembed.core.states import Entry, Intent, Staged, State
 
