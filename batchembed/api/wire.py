@@ -20,6 +20,8 @@ Model = TypeVar("Model", bound=msgspec.Struct)
 
 #: Fields of answers that tell, or whose tasks tell, what went wrong.
 _TELLING = frozenset({"error", "data"})
+#: What a class of the models is.
+_STRUCT = type(msgspec.Struct)
 
 
 def task_path(task_id: str, tail: str = "") -> str:
@@ -82,10 +84,6 @@ def read(body: bytes | bytearray, model: type[Model]) -> Model:
         with contextlib.suppress(msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return msgspec.convert(_telling_text(msgspec.json.decode(body)), model)
         raise
-
-
-#: What a class of the models is.
-_STRUCT = type(msgspec.Struct)
 
 
 class _AnyListing(msgspec.Struct):

@@ -80,7 +80,7 @@ def _left(report: RunReport) -> Iterator[str]:
             "known; the next run looks for it before anything is sent again"
         )
     if report.kept:
-        yield f"kept {many(len(report.kept), 'video')} of earlier runs (on_removed: keep)"
+        yield f"kept {many(len(report.kept), 'video')} of earlier runs"
 
 
 def _again(account: Account, currency: str) -> str:
@@ -107,22 +107,18 @@ def _troubles(report: RunReport) -> list[str]:
             for reason in video.warnings
         ]
     if len(lines) > _SHOWN:
-        rest = lines[_SHOWN:]
         # Why a video is pending is no part of the dataset.
-        is_published = report.record is not None and not any(map(_is_of_pending, rest))
+        is_pending = any(video.outcome is Outcome.PENDING for video in report.videos)
+        is_published = report.record is not None and not is_pending
         where = (
             "see _batchembed/videos.jsonl in the dataset"
             if is_published
             else "`--format json` has all"
         )
-        lines = [*lines[:_SHOWN], f"  and {len(rest)} more: {where}"]
+        lines = [*lines[:_SHOWN], f"  and {len(lines) - _SHOWN} more: {where}"]
     return lines + [
         f"  pending {many(n, 'video')}: {why}" for why, n in alike.items() if why and n > _ALIKE
     ]
-
-
-def _is_of_pending(line: str) -> bool:
-    return line.startswith(f"  {Outcome.PENDING} ")
 
 
 def _left_for(video: VideoOutcome) -> str:
